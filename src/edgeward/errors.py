@@ -1,0 +1,357 @@
+"""The tree of failures: what went wrong, whose side it is on, and what to type next.
+
+An error class owns one sentence (lower case, no full stop) and, where there is one, a hint. Both are format strings over the
+facts given to the constructor, so that a log, a terminal and a JSON answer say the same thing. Facts that come from a peer may be
+hostile: they are shortened and made printable before they reach the sentence. The branches say whose fault it was:
+
+    EdgewardError
+    ├── UsageError      the command line or the configuration asks for something that makes no sense   exit 2
+    ├── InputError      bytes are not what they were said to be                                        exit 65
+    ├── Refusal         understood, and refused by a rule                                              exit 1
+    ├── Unavailable     something we need is not there now                                             exit 69
+    └── InternalError   a bug of ours: an invariant did not hold                                       exit 70
+
+The tree knows nothing of HTTP: each front-end owns one table from class to its answer.
+"""
+
+from typing import Any, ClassVar
+
+
+def printable(value: object, limit: int = 200) -> str:
+    """`value` as one line of text that cannot move a terminal's cursor, forge a log line or fill a screen.
+
+    Control characters, line and paragraph separators and bidirectional controls become `\\u….` escapes; text longer than
+    `limit` characters is cut and marked with an ellipsis.
+    """
+    text = value if isinstance(value, str) else str(value)
+    if len(text) > limit:
+        text = text[:limit] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class EdgewardError(Exception):
+    """Something this project says on purpose. `facts` are the data it carries; `str()` is its sentence."""
+
+    sentence: ClassVar[str] = "something went wrong"
+    remedy: ClassVar[str] = ""
+    exit_status: ClassVar[int] = 70
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        self._shown = {name: printable(value) for name, value in facts.items()}
+        super().__init__(self.sentence.format(**self._shown))
+
+    @property
+    def hint(self) -> str:
+        """The next thing to do, usually a command to type; empty where there is none."""
+        return self.remedy.format(**self._shown)
+
+    @property
+    def code(self) -> str:
+        """A stable name for programs: the class name in lower case with hyphens, `TokenSpent` -> `token-spent`."""
+        name = type(self).__name__
+        return "".join(("-" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+
+
+# --------------------------------------------------------------------------------------------------------------- branches
+
+
+class UsageError(EdgewardError):
+    """The person at the command line (or in the configuration) asked for something that makes no sense."""
+
+    sentence = "{problem}"
+    exit_status = 2
+
+
+class InputError(EdgewardError):
+    """Bytes are not what they were said to be."""
+
+    sentence = "{problem}"
+    exit_status = 65
+
+
+class Refusal(EdgewardError):
+    """The request was understood, and a rule refuses it. Nothing was signed."""
+
+    sentence = "refused: {reason}"
+    exit_status = 1
+
+
+class Unavailable(EdgewardError):
+    """Something that is needed is not there at the moment; the same request may work later."""
+
+    sentence = "{problem}"
+    exit_status = 69
+
+
+class InternalError(EdgewardError):
+    """An invariant of ours did not hold: a bug, never the peer's fault."""
+
+    sentence = "internal error: {problem}"
+    remedy = "this is a bug in edgeward; the log has the details"
+    exit_status = 70
+
+
+# ------------------------------------------------------------------------------------------------------------------ input
+
+
+class Unreadable(InputError):
+    """Bytes that do not parse as the structure they should be (`what`), and why (`why`)."""
+
+    sentence = "not a readable {what}: {why}"
+
+
+class UnsupportedKey(InputError):
+    """A public or private key of a kind that is not used here, or whose parameters are not sound."""
+
+    sentence = "unsupported key: {why}"
+    remedy = "use a P-256 key: openssl ecparam -name prime256v1 -genkey -noout -out device.key"
+
+
+class WrongPassword(InputError):
+    """An encrypted key did not open with the password given."""
+
+    sentence = "the password does not open {what}"
+
+
+class PasswordNeeded(InputError):
+    """An encrypted key was given without a password."""
+
+    sentence = "{what} is encrypted and no password was given"
+    remedy = "put the password in a file and give it with --password @FILE"
+
+
+class BadName(InputError):
+    """A name that is not of its kind: a node name, a DNS name, an address."""
+
+    sentence = "{value!r} is not a {kind}: {why}"
+
+
+class BadToken(InputError):
+    """Text that is not a join token at all: it cannot be taken apart."""
+
+    sentence = "this is not a join token: {why}"
+    remedy = "a join token is one line with exactly three dots: print one with `edgeward token new --node NAME`"
+
+
+class TooLarge(InputError):
+    """More bytes than the limit for their kind."""
+
+    sentence = "{what} is larger than {limit} bytes"
+
+
+class BadRequest(InputError):
+    """A request of a peer or a program that is not well formed."""
+
+    sentence = "bad request: {why}"
+
+
+class InsecureFile(InputError):
+    """A file that holds a secret and that others may read, or a path that is not a plain file."""
+
+    sentence = "{path}: {why}"
+    remedy = "make it yours alone: chmod 600 {path}"
+
+
+# --------------------------------------------------------------------------------------------------------------- refusals
+
+
+class Unauthenticated(Refusal):
+    """No proof, or proof that does not hold. One sentence for a malformed, an unknown and a wrong token, so that no answer
+    tells which part was right."""
+
+    sentence = "the token is not valid here"
+    remedy = "ask the operator for a new one: edgeward token new --node NAME"
+
+
+class NoEvidence(Unauthenticated):
+    """A request that must carry proof and carries none."""
+
+    sentence = "no token and no client certificate were presented"
+    remedy = "send `Authorization: Bearer a.b.c` with the last three parts of a join token"
+
+
+class TokenExpired(Refusal):
+    """A genuine token past its time."""
+
+    sentence = "the token expired at {expired_at}"
+    remedy = "ask the operator for a new one: edgeward token new --node NAME"
+
+
+class TokenSpent(Refusal):
+    """A genuine token that has been used as often as it may."""
+
+    sentence = "the token has been used {uses} of {uses} times"
+    remedy = "ask the operator for a new one: edgeward token new --node NAME"
+
+
+class TokenRevoked(Refusal):
+    """A genuine token that an operator took back."""
+
+    sentence = "the token was revoked at {revoked_at}"
+    remedy = "ask the operator for a new one: edgeward token new --node NAME"
+
+
+class TokenNotForNode(Refusal):
+    """A genuine token for another node or another pattern."""
+
+    sentence = "the token is not for node {node}"
+    remedy = "ask the operator for one that is: edgeward token new --node {node}"
+
+
+class TokenNotFromHere(Refusal):
+    """A genuine token used from outside the network it is bound to."""
+
+    sentence = "the token may not be used from {address}"
+
+
+class CertificateRefused(Refusal):
+    """A client certificate that is expired, not yet valid, revoked, unknown to the store or of another authority."""
+
+    sentence = "the client certificate is refused: {why}"
+    remedy = "join again with a new token: edgeward token new --node NAME"
+
+
+class NodeBlocked(Refusal):
+    """The node was revoked and stays out until an operator lets it back."""
+
+    sentence = "node {node} is blocked: {why}"
+    remedy = "if it may return: edgeward token new --node {node} --unblock"
+
+
+class NodeHasCertificate(Refusal):
+    """A pattern token for a name that already has a valid certificate."""
+
+    sentence = "node {node} already has a valid certificate, and a pattern token enrols new names only"
+    remedy = "to replace it, make a token for exactly this name: edgeward token new --node {node}"
+
+
+class PolicyRefused(Refusal):
+    """A certificate request that breaks rules of its profile; `violations` has every one of them."""
+
+    sentence = "the certificate request is refused: {violations}"
+
+    def __init__(self, violations: tuple[str, ...]) -> None:
+        super().__init__(violations="; ".join(violations))
+        self.violations = violations
+
+
+class WrongIdentity(Refusal):
+    """A peer that proves to be one node and says it is another."""
+
+    sentence = "the certificate is for node {proven}, not for {claimed}"
+
+
+class NotFound(Refusal):
+    """Nothing of that name or number."""
+
+    sentence = "no {what} {name}"
+
+
+class AlreadyExists(Refusal):
+    """Something of that name is there already."""
+
+    sentence = "{what} {name} exists already"
+
+
+class NotConnected(Refusal):
+    """A message for a node that holds no connection now."""
+
+    sentence = "node {node} is not connected"
+    remedy = "see when it was last here: edgeward nodes"
+
+
+class KeyPolicyRefused(Refusal):
+    """A key that may not be used for this, such as exporting one from hardware."""
+
+    sentence = "the key may not be used for this: {why}"
+
+
+class AuthorityMismatch(Refusal):
+    """The CA that answers is not the one that the token pins (SHA-256 of its DER)."""
+
+    sentence = "the server's CA is {actual}, and the token pins {expected}"
+    remedy = (
+        "either this is another server than the one that made the token, or somebody is in between: "
+        "compare with `edgeward ca show` on the server"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ unavailable
+
+
+class Busy(Unavailable):
+    """A limit on work at one time is reached."""
+
+    sentence = "too busy: {what}"
+    remedy = "try again in a few seconds"
+
+
+class AlreadyRunning(Unavailable):
+    """A second server on one data directory."""
+
+    sentence = "another edgeward is running on {path} (process {pid})"
+    remedy = "talk to it instead: edgeward nodes --data {path}"
+
+
+class NotRunning(Unavailable):
+    """An administrative command with no server to talk to."""
+
+    sentence = "no edgeward is running on {path}"
+    remedy = "start it: edgeward up --data {path}"
+
+
+class Unreachable(Unavailable):
+    """A peer that cannot be reached over the network."""
+
+    sentence = "cannot reach {address}: {why}"
+
+
+class HandshakeFailed(Unavailable):
+    """A TLS handshake that did not succeed; `why` is OpenSSL's reason in words."""
+
+    sentence = "TLS with {address} failed: {why}"
+
+
+class ServerRefused(Unavailable):
+    """A server answered our request with a refusal; its words are `answer`."""
+
+    sentence = "{url} answered {status}: {answer}"
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be read or written now: disk full, read-only, gone."""
+
+    sentence = "the store is unavailable: {why}"
+    remedy = "check the space and the permissions of the data directory"
+
+
+class CannotListen(Unavailable):
+    """A port that cannot be opened."""
+
+    sentence = "cannot listen on {address}: {why}"
+    remedy = "choose another port with --https-port and --hub-port"
+
+
+# --------------------------------------------------------------------------------------------------------------- internal
+
+
+class NotConforming(InternalError):
+    """A signed certificate that differs from the plan it was signed for."""
+
+    sentence = "the signed certificate differs from its plan: {differences}"
+
+
+class SerialCollision(InternalError):
+    """A serial number that was issued before: the source of randomness is broken."""
+
+    sentence = "serial {serial} exists already; nothing was signed"
+
+
+class Conflict(Unavailable):
+    """Two changes met in the store and this one lost; it was not made."""
+
+    sentence = "the change was overtaken by another one: {what}"
+    remedy = "try again"

@@ -1,0 +1,141 @@
+"""The strict gateway: DER in, an object whose every field has been read once, or one `Unreadable`.
+
+The library parses lazily: a certificate may load and then raise one of seven exceptions, long afterwards, when a field is first
+read. Everything that reads foreign bytes comes through here, so that the rest of the code never meets those exceptions. A panic of
+the Rust core derives from `BaseException`; it is mapped as well, because one bad input must not take a server down.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from edgeward.errors import TooLarge, Unreadable, UnsupportedKey
+
+MAX_CERTIFICATE = 256 * 1024
+"""Octets of DER. Real certificates stay under 20 KiB with post-quantum keys; OpenSSL accepts chains of 100 KiB by default."""
+
+MAX_REQUEST = 64 * 1024
+"""Octets of DER: the limit for a CSR on every protocol."""
+
+MAX_CRL = 64 * 1024 * 1024
+"""Octets of DER: about 1.5 million revoked certificates."""
+
+_Parsed = TypeVar("_Parsed")
+
+_MAPPED = (
+    ValueError,  # includes InvalidVersion's parent in some releases, and every malformed encoding
+    TypeError,  # a name attribute whose type does not fit its value
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    x509.AttributeNotFound,
+    x509.ExtensionNotFound,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    OverflowError,
+)
+
+
+def guarded(what: str, read: Callable[[], _Parsed]) -> _Parsed:
+    """`read()`, with every exception that malformed input can raise mapped to `Unreadable`.
+
+    `what` names the structure in the error ("certificate", "certificate request").
+    """
+    try:
+        return read()
+    except _MAPPED as error:
+        raise Unreadable(what=what, why=str(error) or type(error).__name__) from error
+    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Unreadable(what=what, why="the parser gave up") from error
+
+
+def _bounded(der: bytes, what: str, limit: int) -> None:
+    if not der:
+        raise Unreadable(what=what, why="it is empty")
+    if len(der) > limit:
+        raise TooLarge(what=f"the {what}", limit=limit)
+
+
+def _touch(value: Any) -> None:
+    """Read the fields that every lazily parsed structure has."""
+    for extension in value.extensions:
+        _ = extension.value
+    _ = value.signature, value.signature_algorithm_oid
+
+
+def certificate(der: bytes) -> x509.Certificate:
+    """The X.509 certificate in `der` (at most `MAX_CERTIFICATE` octets), every field readable.
+
+    A public key of an unknown algorithm is not an error here: such a certificate can be shown, and is refused where its key is used.
+    Raises `Unreadable` or `TooLarge`: the fault is the input's. RFC 5280 section 4.1.
+    """
+    _bounded(der, "certificate", MAX_CERTIFICATE)
+
+    def read() -> x509.Certificate:
+        parsed = x509.load_der_x509_certificate(der)
+        _touch(parsed)
+        parsed.subject.rfc4514_string()
+        parsed.issuer.rfc4514_string()
+        _ = parsed.not_valid_before_utc, parsed.not_valid_after_utc, parsed.serial_number, parsed.version
+        return parsed
+
+    return guarded("certificate", read)
+
+
+def certificate_request(der: bytes) -> x509.CertificateSigningRequest:
+    """The PKCS#10 certificate request in `der` (at most `MAX_REQUEST` octets), every field readable, signature not yet checked.
+
+    Raises `Unreadable` or `TooLarge`: the fault is the requester's. RFC 2986 section 4.
+    """
+    _bounded(der, "certificate request", MAX_REQUEST)
+
+    def read() -> x509.CertificateSigningRequest:
+        parsed = x509.load_der_x509_csr(der)
+        _touch(parsed)
+        parsed.subject.rfc4514_string()
+        for attribute in parsed.attributes:
+            _ = attribute.value
+        return parsed
+
+    return guarded("certificate request", read)
+
+
+def crl(der: bytes) -> x509.CertificateRevocationList:
+    """The certificate revocation list in `der` (at most `MAX_CRL` octets), every field and every entry readable.
+
+    Raises `Unreadable` or `TooLarge`: the fault is the input's. RFC 5280 section 5.1.
+    """
+    _bounded(der, "CRL", MAX_CRL)
+
+    def read() -> x509.CertificateRevocationList:
+        parsed = x509.load_der_x509_crl(der)
+        _touch(parsed)
+        parsed.issuer.rfc4514_string()
+        _ = parsed.last_update_utc, parsed.next_update_utc
+        for entry in parsed:
+            for extension in entry.extensions:
+                _ = extension.value
+        return parsed
+
+    return guarded("CRL", read)
+
+
+def public_key(holder: x509.Certificate | x509.CertificateSigningRequest) -> PublicKeyTypes:
+    """The public key of a certificate or request. Raises `UnsupportedKey` when its algorithm or parameters are not sound."""
+    try:
+        return guarded("public key", holder.public_key)
+    except Unreadable as error:
+        raise UnsupportedKey(why=error.facts["why"]) from error
+
+
+def spki(key: PublicKeyTypes) -> bytes:
+    """The DER SubjectPublicKeyInfo of `key`. RFC 5280 section 4.1.2.7."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
