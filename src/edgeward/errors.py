@@ -103,6 +103,13 @@ class Unreadable(InputError):
     sentence = "not a readable {what}: {why}"
 
 
+class BadProof(InputError):
+    """A certificate request whose own signature does not verify: its sender does not hold the private key."""
+
+    sentence = "the request's signature does not verify with the public key in it, so it proves no possession of the private key"
+    remedy = "make the request again from the private key: openssl req -new -key device.key -subj /CN=NAME -outform DER"
+
+
 class UnsupportedKey(InputError):
     """A public or private key of a kind that is not used here, or whose parameters are not sound."""
 

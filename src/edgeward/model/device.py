@@ -1,0 +1,64 @@
+"""A device: an identity with a life, which outlives its certificates, and its presence at the hub."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from edgeward.model.authority import CertificateRecord
+
+
+class Cause(StrEnum):
+    """Why a session ended."""
+
+    CLOSED = "closed"
+    """The device closed it, or its connection broke."""
+    SILENT = "silent"
+    """No keepalive for a whole interval."""
+    REPLACED = "replaced"
+    """The same device connected again; the newest session wins."""
+    REVOKED = "revoked"
+    """Its certificate or the device was revoked."""
+    PROTOCOL = "protocol"
+    """It broke the protocol: a frame too large, JSON that is none."""
+    SHUTDOWN = "shutdown"
+    """This server stopped."""
+    UNKNOWN = "unknown"
+    """The server died with the session open; found at the next start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What the store knows of a device. Blocked from `blocked_at` on, until a token made with --unblock lets it back."""
+
+    name: str
+    created_at: datetime
+    blocked_at: datetime | None = None
+    blocked_reason: str | None = None
+    online_since: datetime | None = None
+    offline_since: datetime | None = None
+    offline_cause: Cause | None = None
+    last_seen: datetime | None = None
+    address: str | None = None
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A device and its current certificate, as `edgeward nodes` shows it."""
+
+    device: Device
+    certificate: CertificateRecord | None
+
+    @property
+    def state(self) -> str:
+        """`revoked`, `online` or `offline`: derived, never stored."""
+        if self.device.blocked_at is not None:
+            return "revoked"
+        return "online" if self.device.online_since is not None else "offline"
+
+    @property
+    def since(self) -> datetime:
+        """Since when the state holds: a device that never connected is offline since it became known."""
+        device = self.device
+        moments = {"revoked": device.blocked_at, "online": device.online_since, "offline": device.offline_since}
+        return moments[self.state] or device.created_at

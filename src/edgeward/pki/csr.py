@@ -1,0 +1,54 @@
+"""A certificate request as facts: what was asked, once the request's own signature has been checked. None of it is trusted."""
+
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
+from edgeward.errors import BadProof, UnsupportedKey
+from edgeward.pki import keys, parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """The facts of a CSR whose signature proves possession of the private key (RFC 2986 section 4.2)."""
+
+    public_key: CertificatePublicKeyTypes
+    spki: bytes
+    """The key as DER SubjectPublicKeyInfo."""
+    subject: x509.Name
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+    """The extensions asked for (PKCS#9 extensionRequest, RFC 2985 section 5.4.2)."""
+
+    @property
+    def names(self) -> tuple[x509.GeneralName, ...]:
+        """Every subject alternative name asked for."""
+        return tuple(
+            name for e in self.extensions if isinstance(e.value, x509.SubjectAlternativeName) for name in e.value
+        )
+
+
+def requested(der: bytes) -> Requested:
+    """The facts of the PKCS#10 request in `der`, its key sound and its signature verified.
+
+    Raises `Unreadable` or `TooLarge` (not a CSR), `UnsupportedKey` (a key nobody should certify), `BadProof` (the signature does not
+    verify): each the requester's fault. The key is judged before the signature, so that a giant key costs no arithmetic.
+    """
+    csr = parse.certificate_request(der)
+    key = parse.public_key(csr)
+    weak = keys.weaknesses(key)
+    if weak:
+        raise UnsupportedKey(why="; ".join(weak))
+    if not parse.guarded("certificate request", lambda: csr.is_signature_valid):
+        raise BadProof
+    return Requested(
+        public_key=key,  # type: ignore[arg-type]  # `weaknesses` is empty only for kinds that sign
+        spki=parse.spki(key),
+        subject=csr.subject,
+        extensions=tuple(csr.extensions),
+    )
+
+
+def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
+    """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
+    return Requested(public_key=key, spki=parse.spki(key), subject=x509.Name([]), extensions=())

@@ -1,0 +1,139 @@
+"""What a store must be able to do, in the words of the domain. `tests/contract/test_stores.py` says it precisely.
+
+A store is asynchronous because some are across a network; reads do not wait behind writes. Every write is durable when its await
+returns, and each takes the audit event of the change into the same transaction. Two writes that exclude each other (two uses of a
+token that has one left) end with exactly one of them done and the other refused, under any concurrency.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from edgeward.model.audit import AuditRecord, Event
+from edgeward.model.authority import CertificateRecord, Issuer, Reason
+from edgeward.model.device import Cause, Device, Node
+from edgeward.model.token import Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenUse:
+    """One use of a token, as recorded: which node, from which address, for which certificate (serial, hex)."""
+
+    key_id: str
+    at: datetime
+    node: str
+    address: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """The conditions under which a certificate may be planned, checked in the transaction that writes its row.
+
+    `use` spends one use of a token that has `uses` in all. `new_name_only`: the node must have no valid certificate at `at`.
+    `supersedes` (a serial): that certificate has never connected and is revoked as superseded in the same transaction, before the
+    condition is looked at. `unblock` lets a blocked node back; without it a blocked node is refused.
+    """
+
+    at: datetime
+    use: TokenUse | None = None
+    uses: int | None = None
+    new_name_only: bool = False
+    supersedes: str | None = None
+    unblock: bool = False
+
+
+class Store(Protocol):
+    """Rows and their rules. Raises `StoreUnavailable` from any method when the database cannot be reached or written."""
+
+    async def close(self) -> None: ...
+
+    # settings of the authority that outlive a start: advertised names and the like
+    async def setting(self, name: str) -> str | None: ...
+    async def put_setting(self, name: str, value: str, event: Event) -> None: ...
+
+    # issuers
+    async def issuers(self) -> Sequence[Issuer]: ...
+    async def add_issuer(self, issuer: Issuer, record: CertificateRecord | None, event: Event) -> Issuer:
+        """The issuer with its number. At most one issuer is active: a second one is `AlreadyExists`. A CA that we made comes with
+        the record of its own certificate, whose `issuer_id` becomes its number."""
+        ...
+
+    # tokens
+    async def token(self, key_id: str) -> Token | None: ...
+    async def tokens(self) -> Sequence[Token]: ...
+    async def token_uses(self, key_id: str) -> Sequence[TokenUse]: ...
+    async def add_token(self, token: Token, event: Event) -> None: ...
+    async def revoke_token(self, key_id: str, at: datetime, event: Event) -> bool:
+        """False when it was revoked before or does not exist; then nothing is recorded."""
+        ...
+
+    # certificates
+    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
+        """Write a planned row. With an admission, the device named by `record.identity` is made known and the conditions hold, or
+        nothing is written and the refusal is raised: `TokenSpent` (or revoked or expired since it was read), `NodeHasCertificate`,
+        `NodeBlocked`. `SerialCollision` when the serial exists."""
+        ...
+
+    async def issue(
+        self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event
+    ) -> None:
+        """planned -> issued. `Conflict` when the row is not planned any more."""
+        ...
+
+    async def planned(self) -> Sequence[CertificateRecord]: ...
+    async def abandon(self, issuer_id: int, serial: str, at: datetime, event: Event) -> None:
+        """planned -> abandoned and revoked; the use of its token is given back."""
+        ...
+
+    async def certificate(self, fingerprint: bytes) -> CertificateRecord | None: ...
+    async def by_serial(self, serial: str) -> CertificateRecord | None: ...
+    async def valid_certificates(self, identity: str, profile: str, at: datetime) -> Sequence[CertificateRecord]:
+        """Issued, unrevoked, unexpired certificates of this identity under this profile, newest first."""
+        ...
+
+    async def issued_for(self, token: str, spki_sha256: bytes) -> CertificateRecord | None:
+        """The certificate that this token got for this very key, if it is issued and not revoked."""
+        ...
+
+    async def key_compromised(self, spki_sha256: bytes) -> bool:
+        """Whether a certificate of this key was revoked for keyCompromise."""
+        ...
+
+    async def revoke(
+        self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
+    ) -> Sequence[CertificateRecord]:
+        """Revoke by serial; the records that this call revoked. Those already revoked stay as they are and are not returned; when
+        none is left, nothing is recorded."""
+        ...
+
+    async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
+        """Block a device and revoke all its unexpired device certificates in one transaction; those are returned."""
+        ...
+
+    async def first_connection(
+        self, record: CertificateRecord, at: datetime, event: Event
+    ) -> Sequence[CertificateRecord]:
+        """Note that a certificate has connected for the first time; the one it replaces is revoked as superseded and returned."""
+        ...
+
+    # devices and presence
+    async def device(self, name: str) -> Device | None: ...
+    async def nodes(self) -> Sequence[Node]:
+        """Every device with its newest issued device certificate, by name."""
+        ...
+
+    async def connected(self, node: str, at: datetime, address: str) -> None: ...
+    async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None: ...
+    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None: ...
+    async def all_offline(self, at: datetime, cause: Cause) -> None:
+        """At start-up: whoever is recorded as online is not."""
+        ...
+
+    # audit
+    async def note(self, event: Event) -> None:
+        """Record something that changed nothing, such as a refusal."""
+        ...
+
+    async def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]: ...

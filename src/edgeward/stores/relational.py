@@ -1,0 +1,302 @@
+"""The store over any engine that speaks the shared SQL: the port's methods as reads and units of writing."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from edgeward.errors import (
+    AlreadyExists,
+    Conflict,
+    EdgewardError,
+    NodeBlocked,
+    NodeHasCertificate,
+    NotFound,
+    SerialCollision,
+    TokenSpent,
+)
+from edgeward.model.audit import AuditRecord, Event
+from edgeward.model.authority import CertificateRecord, Issuer, Reason
+from edgeward.model.device import Cause, Device, Node
+from edgeward.model.token import Token
+from edgeward.stores import rows, sql
+from edgeward.stores.port import Admission, TokenUse
+from edgeward.stores.rows import Row, milliseconds
+from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
+
+
+class Reader(Protocol):
+    """Reads that do not wait behind the writer and see everything committed before they began."""
+
+    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
+    async def close(self) -> None: ...
+
+
+class RelationalStore:
+    """`stores.port.Store` over a reader and a writer of one database."""
+
+    def __init__(self, reader: Reader, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def close(self) -> None:
+        """Finish the queued writes, then let go of the database."""
+        await self._writer.close()
+        await self._reader.close()
+
+    async def _one(self, statement: str, **row: Any) -> Row | None:
+        return next(iter(await self._reader.query(statement, row)), None)
+
+    async def _work(self, work: Callable[[Engine], Any], *events: Event) -> Any:
+        return await self._writer.submit(Unit(work=work, events=events))
+
+    # settings
+
+    async def setting(self, name: str) -> str | None:
+        """A setting of the authority, None when it was never put."""
+        row = await self._one(sql.SETTING, name=name)
+        return None if row is None else row[0]
+
+    async def put_setting(self, name: str, value: str, event: Event) -> None:
+        """Put a setting, whether or not it was there."""
+        await self._writer.submit(Unit(steps=(Step(sql.PUT_SETTING, {"name": name, "value": value}),), events=(event,)))
+
+    # issuers
+
+    async def issuers(self) -> Sequence[Issuer]:
+        """Every issuer, oldest first."""
+        return [rows.issuer(row) for row in await self._reader.query(sql.ISSUERS, {})]
+
+    async def add_issuer(self, issuer: Issuer, record: CertificateRecord | None, event: Event) -> Issuer:
+        """Add an issuer, with the record of its own certificate where there is one."""
+
+        def work(engine: Engine) -> Issuer:
+            row = {
+                "certificate": issuer.certificate,
+                "key": str(issuer.key),
+                "state": issuer.state,
+                "origin": issuer.origin,
+                "created_at": milliseconds(issuer.created_at),
+            }
+            try:
+                number = engine.query(sql.ADD_ISSUER, row)[0][0]
+                if record is not None:
+                    engine.many(sql.ADD_ISSUED, [rows.certificate_row(dataclasses.replace(record, issuer_id=number))])
+            except Duplicate as error:
+                raise AlreadyExists(what="an active", name="issuer") from error
+            return dataclasses.replace(issuer, id=number)
+
+        added: Issuer = await self._work(work, event)
+        return added
+
+    # tokens
+
+    async def token(self, key_id: str) -> Token | None:
+        """The token with this key id."""
+        row = await self._one(sql.TOKEN, key_id=key_id)
+        return None if row is None else rows.token(row)
+
+    async def tokens(self) -> Sequence[Token]:
+        """Every token, oldest first."""
+        return [rows.token(row) for row in await self._reader.query(sql.TOKENS, {})]
+
+    async def token_uses(self, key_id: str) -> Sequence[TokenUse]:
+        """Every use of a token, oldest first."""
+        return [rows.token_use(row) for row in await self._reader.query(sql.TOKEN_USES, {"key_id": key_id})]
+
+    async def add_token(self, token: Token, event: Event) -> None:
+        """Add a token. `AlreadyExists` when its key id is taken."""
+
+        def taken() -> EdgewardError:
+            return AlreadyExists(what="token", name=token.key_id)
+
+        await self._writer.submit(Unit(steps=(Step(sql.ADD_TOKEN, rows.token_row(token), taken),), events=(event,)))
+
+    async def revoke_token(self, key_id: str, at: datetime, event: Event) -> bool:
+        """Take a token back; False when there is nothing to take back."""
+        row = {"key_id": key_id, "at": milliseconds(at)}
+        return bool(await self._work(lambda engine: engine.many(sql.REVOKE_TOKEN, [row]), event))
+
+    # certificates
+
+    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
+        """Write a planned row under its conditions, or nothing."""
+        steps = [] if admission is None else _admission_steps(record, admission)
+
+        def refused() -> EdgewardError:
+            if admission is not None and admission.new_name_only:
+                return NodeHasCertificate(node=record.identity)
+            return SerialCollision(serial=record.serial)
+
+        new_name_only = int(admission is not None and admission.new_name_only)
+        steps.append(Step(sql.PLAN, {**rows.certificate_row(record), "new_name_only": new_name_only}, refused))
+        if admission is not None and admission.use is not None:
+            use = admission.use
+            row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
+            steps.append(Step(sql.RECORD_USE, {**row, "serial": use.serial}))
+        await self._writer.submit(Unit(steps=tuple(steps), events=() if event is None else (event,)))
+
+    async def issue(
+        self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event
+    ) -> None:
+        """planned -> issued."""
+
+        def overtaken() -> EdgewardError:
+            return Conflict(what=f"certificate {serial} is not planned any more")
+
+        row = {"issuer_id": issuer_id, "serial": serial, "der": der, "fingerprint": fingerprint, "at": milliseconds(at)}
+        await self._writer.submit(Unit(steps=(Step(sql.ISSUE, row, overtaken),), events=(event,)))
+
+    async def planned(self) -> Sequence[CertificateRecord]:
+        """Rows that were planned and never signed, or signed and never recorded as issued."""
+        return [rows.certificate(row) for row in await self._reader.query(sql.PLANNED, {})]
+
+    async def abandon(self, issuer_id: int, serial: str, at: datetime, event: Event) -> None:
+        """planned -> abandoned, revoked, the token's use given back."""
+
+        def work(engine: Engine) -> bool:
+            row = {"issuer_id": issuer_id, "serial": serial, "at": milliseconds(at)}
+            if engine.many(sql.ABANDON, [row]) != 1:
+                raise Conflict(what=f"certificate {serial} is not planned any more")
+            token = engine.query(sql.ABANDONED_TOKEN, {"issuer_id": issuer_id, "serial": serial})[0][0]
+            if token is not None:
+                engine.many(sql.GIVE_BACK, [{"key_id": token}])
+            return True
+
+        await self._work(work, event)
+
+    async def certificate(self, fingerprint: bytes) -> CertificateRecord | None:
+        """The certificate whose DER has this SHA-256."""
+        row = await self._one(sql.BY_FINGERPRINT, fingerprint=fingerprint)
+        return None if row is None else rows.certificate(row)
+
+    async def by_serial(self, serial: str) -> CertificateRecord | None:
+        """The certificate with this serial (lower-case hex)."""
+        row = await self._one(sql.BY_SERIAL, serial=serial)
+        return None if row is None else rows.certificate(row)
+
+    async def valid_certificates(self, identity: str, profile: str, at: datetime) -> Sequence[CertificateRecord]:
+        """Issued, unrevoked, unexpired certificates of an identity, newest first."""
+        row = {"identity": identity, "profile": profile, "at": milliseconds(at)}
+        return [rows.certificate(found) for found in await self._reader.query(sql.VALID_CERTIFICATES, row)]
+
+    async def issued_for(self, token: str, spki_sha256: bytes) -> CertificateRecord | None:
+        """What this token got for this key."""
+        row = await self._one(sql.ISSUED_FOR, token=token, spki_sha256=spki_sha256)
+        return None if row is None else rows.certificate(row)
+
+    async def key_compromised(self, spki_sha256: bytes) -> bool:
+        """Whether a certificate of this key was revoked for keyCompromise."""
+        return await self._one(sql.KEY_COMPROMISED, spki_sha256=spki_sha256) is not None
+
+    async def revoke(
+        self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
+    ) -> Sequence[CertificateRecord]:
+        """Revoke by serial; what this call revoked."""
+
+        def work(engine: Engine) -> list[CertificateRecord]:
+            found = [
+                row
+                for serial in serials
+                for row in engine.query(sql.REVOKE, {"serial": serial, "at": milliseconds(at), "reason": reason})
+            ]
+            return [rows.certificate(row) for row in found]
+
+        revoked: list[CertificateRecord] = await self._work(work, event)
+        return revoked
+
+    async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
+        """Block a device and revoke its certificates; those revoked now."""
+
+        def work(engine: Engine) -> tuple[int, list[Row]]:
+            row = {"name": node, "at": milliseconds(at), "reason": reason}
+            blocked = engine.many(sql.BLOCK, [row])
+            return blocked, engine.query(sql.REVOKE_NODE, row)
+
+        def changed(engine: Engine) -> tuple[int, list[Row]] | None:
+            result = work(engine)
+            return result if result[0] or result[1] else None
+
+        result = await self._work(changed, event)
+        return [] if result is None else [rows.certificate(row) for row in result[1]]
+
+    async def first_connection(
+        self, record: CertificateRecord, at: datetime, event: Event
+    ) -> Sequence[CertificateRecord]:
+        """Note the first connection and revoke what the certificate replaces."""
+
+        def work(engine: Engine) -> list[Row]:
+            row = {"issuer_id": record.issuer_id, "serial": record.serial, "at": milliseconds(at)}
+            if engine.many(sql.FIRST_CONNECTION, [row]) != 1 or record.replaces is None:
+                return []
+            old = {"serial": record.replaces, "at": milliseconds(at), "reason": Reason.SUPERSEDED}
+            return engine.query(sql.REVOKE, old)
+
+        return [rows.certificate(row) for row in await self._work(work, event)]
+
+    # devices and presence
+
+    async def device(self, name: str) -> Device | None:
+        """The device of this name."""
+        row = await self._one(sql.DEVICE, name=name)
+        return None if row is None else rows.device(row)
+
+    async def nodes(self) -> Sequence[Node]:
+        """Every device with its newest certificate, by name."""
+        return [rows.node(row) for row in await self._reader.query(sql.NODES, {})]
+
+    async def connected(self, node: str, at: datetime, address: str) -> None:
+        """A session of this device began."""
+        row = {"name": node, "at": milliseconds(at), "address": address}
+        await self._writer.submit(Unit(steps=(Step(sql.CONNECTED, row),)))
+
+    async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None:
+        """Devices that gave a sign of life, and when."""
+        steps = tuple(Step(sql.SEEN, {"name": name, "at": milliseconds(at)}) for name, at in moments)
+        await self._writer.submit(Unit(steps=steps))
+
+    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
+        """The session of this device ended."""
+        row = {"name": node, "at": milliseconds(at), "cause": cause}
+        await self._writer.submit(Unit(steps=(Step(sql.DISCONNECTED, row),)))
+
+    async def all_offline(self, at: datetime, cause: Cause) -> None:
+        """Nobody is online: at start-up."""
+        await self._writer.submit(Unit(steps=(Step(sql.ALL_OFFLINE, {"at": milliseconds(at), "cause": cause}),)))
+
+    # audit
+
+    async def note(self, event: Event) -> None:
+        """Record something that changed no other row."""
+        await self._writer.submit(Unit(events=(event,)))
+
+    async def audit(self, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
+        """Audit records from number `after` + 1 on, at most `limit`."""
+        found = await self._reader.query(sql.AUDIT, {"after": after, "limit": limit})
+        return [rows.audit_record(row) for row in found]
+
+
+def _admission_steps(record: CertificateRecord, admission: Admission) -> list[Step]:
+    at = milliseconds(admission.at)
+    steps = []
+    if admission.use is not None:
+        use = admission.use
+
+        def spent() -> EdgewardError:
+            return TokenSpent(uses="all") if admission.uses is None else TokenSpent(uses=admission.uses)
+
+        steps.append(Step(sql.SPEND, {"key_id": use.key_id, "at": at}, spent))
+
+    def blocked() -> EdgewardError:
+        return NodeBlocked(node=record.identity, why="it was revoked")
+
+    device = {"identity": record.identity, "at": at, "unblock": int(admission.unblock)}
+    steps.append(Step(sql.ADMIT_DEVICE, device, blocked))
+    if admission.supersedes is not None:
+
+        def gone() -> EdgewardError:
+            return NotFound(what="unused certificate", name=admission.supersedes)
+
+        row = {"serial": admission.supersedes, "identity": record.identity, "at": at}
+        steps.append(Step(sql.SUPERSEDE_UNCONNECTED, row, gone))
+    return steps

@@ -1,0 +1,140 @@
+"""Values to rows and back: milliseconds for times, text for enumerations and networks."""
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from edgeward.model.audit import AuditRecord
+from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin, Reason
+from edgeward.model.device import Cause, Device, Node
+from edgeward.model.token import Token
+from edgeward.stores import sql
+from edgeward.stores.port import TokenUse
+
+Row = tuple[Any, ...]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def milliseconds(moment: datetime) -> int:
+    """`moment` as the store keeps it."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def moment(value: int) -> datetime:
+    """The inverse of `milliseconds`."""
+    return _EPOCH + value * _MILLISECOND
+
+
+def _moment(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + value * _MILLISECOND
+
+
+def certificate(row: Row) -> CertificateRecord:
+    """A row of `sql.CERTIFICATE_COLUMNS`."""
+    return CertificateRecord(
+        issuer_id=row[0],
+        serial=row[1],
+        state=CertificateState(row[2]),
+        profile=row[3],
+        identity=row[4],
+        spki_sha256=bytes(row[5]),
+        evidence=row[6],
+        token=row[7],
+        replaces=row[8],
+        not_before=moment(row[9]),
+        not_after=moment(row[10]),
+        planned_at=moment(row[11]),
+        der=None if row[12] is None else bytes(row[12]),
+        fingerprint=None if row[13] is None else bytes(row[13]),
+        issued_at=_moment(row[14]),
+        connected_at=_moment(row[15]),
+        revoked_at=_moment(row[16]),
+        revocation_reason=None if row[17] is None else Reason(row[17]),
+    )
+
+
+def certificate_row(record: CertificateRecord) -> dict[str, Any]:
+    """The parameters of `sql.PLAN` and `sql.ADD_ISSUED`."""
+    row = {name.strip(): getattr(record, name.strip()) for name in sql.CERTIFICATE_COLUMNS.split(",")}
+    return {name: milliseconds(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def device(row: Row) -> Device:
+    """A row of `sql.DEVICE_COLUMNS`."""
+    return Device(
+        name=row[0],
+        created_at=moment(row[1]),
+        blocked_at=_moment(row[2]),
+        blocked_reason=row[3],
+        online_since=_moment(row[4]),
+        offline_since=_moment(row[5]),
+        offline_cause=None if row[6] is None else Cause(row[6]),
+        last_seen=_moment(row[7]),
+        address=row[8],
+        connections=row[9],
+    )
+
+
+def node(row: Row) -> Node:
+    """A row of `sql.NODES`: a device, then its newest certificate or nulls."""
+    return Node(device=device(row[:10]), certificate=None if row[10] is None else certificate(row[10:]))
+
+
+def token(row: Row) -> Token:
+    """A row of `sql.TOKEN_COLUMNS`."""
+    return Token(
+        key_id=row[0],
+        digest=bytes(row[1]),
+        node=row[2],
+        pattern=row[3],
+        uses=row[4],
+        used=row[5],
+        expires_at=moment(row[6]),
+        network=None if row[7] is None else ipaddress.ip_network(row[7]),
+        unblock=bool(row[8]),
+        created_at=moment(row[9]),
+        revoked_at=_moment(row[10]),
+    )
+
+
+def token_row(value: Token) -> dict[str, Any]:
+    """The parameters of `sql.ADD_TOKEN`."""
+    return {
+        "key_id": value.key_id,
+        "digest": value.digest,
+        "node": value.node,
+        "pattern": value.pattern,
+        "uses": value.uses,
+        "used": value.used,
+        "expires_at": milliseconds(value.expires_at),
+        "network": None if value.network is None else str(value.network),
+        "unblock": int(value.unblock),
+        "created_at": milliseconds(value.created_at),
+        "revoked_at": None if value.revoked_at is None else milliseconds(value.revoked_at),
+    }
+
+
+def token_use(row: Row) -> TokenUse:
+    """A row of `sql.TOKEN_USES`."""
+    return TokenUse(key_id=row[0], at=moment(row[1]), node=row[2], address=row[3], serial=row[4])
+
+
+def issuer(row: Row) -> Issuer:
+    """A row of `sql.ISSUERS`."""
+    return Issuer(
+        id=row[0],
+        certificate=bytes(row[1]),
+        key=KeyRef.parse(row[2]),
+        state=IssuerState(row[3]),
+        origin=Origin(row[4]),
+        created_at=moment(row[5]),
+    )
+
+
+def audit_record(row: Row) -> AuditRecord:
+    """A row of `sql.AUDIT_COLUMNS`."""
+    return AuditRecord(
+        n=row[0], at=row[1], actor=row[2], action=row[3], object=row[4], facts=row[5], hash=bytes(row[6])
+    )

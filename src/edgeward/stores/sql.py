@@ -1,0 +1,129 @@
+"""The statements, in the SQL that SQLite (3.35 and later) and PostgreSQL share; `:name` marks a parameter.
+
+SQL is a first-class citizen here: a rule that must hold under concurrency is a condition in one of these statements, and the number
+of rows it changed says whether the rule held. `SPEND` is the one statement that spends a token, `PLAN` the one that admits a certificate.
+"""
+
+CERTIFICATE_COLUMNS = (
+    "issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces, not_before, not_after, planned_at,"
+    " der, fingerprint, issued_at, connected_at, revoked_at, revocation_reason"
+)
+DEVICE_COLUMNS = "name, created_at, blocked_at, blocked_reason, online_since, offline_since, offline_cause, last_seen, address, connections"
+TOKEN_COLUMNS = "key_id, digest, node, pattern, uses, used, expires_at, network, unblock, created_at, revoked_at"
+AUDIT_COLUMNS = "n, at, actor, action, object, facts, hash"
+
+_VALID = "state = 'issued' AND revoked_at IS NULL AND not_after >= :at"
+
+# ------------------------------------------------------------------------------------------- enrolment, in this order
+
+SPEND = """
+UPDATE token SET used = used + 1
+ WHERE key_id = :key_id AND used < uses AND revoked_at IS NULL AND expires_at > :at"""
+
+ADMIT_DEVICE = """
+INSERT INTO device (name, created_at) VALUES (:identity, :at)
+    ON CONFLICT (name) DO UPDATE SET
+       blocked_at = CASE WHEN :unblock = 1 THEN NULL ELSE device.blocked_at END,
+       blocked_reason = CASE WHEN :unblock = 1 THEN NULL ELSE device.blocked_reason END
+ WHERE device.blocked_at IS NULL OR :unblock = 1"""
+
+SUPERSEDE_UNCONNECTED = """
+UPDATE certificate SET revoked_at = :at, revocation_reason = 'superseded'
+ WHERE serial = :serial AND identity = :identity AND state = 'issued' AND revoked_at IS NULL AND connected_at IS NULL"""
+
+PLAN = """
+INSERT INTO certificate (issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces,
+                         not_before, not_after, planned_at)
+SELECT :issuer_id, :serial, 'planned', :profile, :identity, :spki_sha256, :evidence, :token, :replaces,
+       :not_before, :not_after, :planned_at
+ WHERE :new_name_only = 0
+    OR NOT EXISTS (SELECT 1 FROM certificate
+                    WHERE identity = :identity AND profile = :profile AND state IN ('issued', 'planned')
+                      AND revoked_at IS NULL AND not_after >= :planned_at)"""
+
+RECORD_USE = "INSERT INTO token_use (key_id, at, node, address, serial) VALUES (:key_id, :at, :node, :address, :serial)"
+
+ISSUE = """
+UPDATE certificate SET state = 'issued', der = :der, fingerprint = :fingerprint, issued_at = :at
+ WHERE issuer_id = :issuer_id AND serial = :serial AND state = 'planned'"""
+
+# ----------------------------------------------------------------------------------------------------------- presence
+
+CONNECTED = """
+UPDATE device SET online_since = :at, last_seen = :at, address = :address, connections = connections + 1,
+                  offline_since = NULL, offline_cause = NULL
+ WHERE name = :name"""
+SEEN = "UPDATE device SET last_seen = :at WHERE name = :name"
+DISCONNECTED = """
+UPDATE device SET online_since = NULL, offline_since = :at, offline_cause = :cause WHERE name = :name"""
+ALL_OFFLINE = """
+UPDATE device SET online_since = NULL, offline_since = COALESCE(last_seen, :at), offline_cause = :cause
+ WHERE online_since IS NOT NULL"""
+
+# -------------------------------------------------------------------------------------------------------- the rest
+
+SETTING = "SELECT value FROM setting WHERE name = :name"
+PUT_SETTING = """
+INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+
+ISSUERS = "SELECT id, certificate, key, state, origin, created_at FROM issuer ORDER BY id"
+ADD_ISSUER = """
+INSERT INTO issuer (certificate, key, state, origin, created_at)
+VALUES (:certificate, :key, :state, :origin, :created_at) RETURNING id"""
+
+TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE key_id = :key_id"
+TOKENS = f"SELECT {TOKEN_COLUMNS} FROM token ORDER BY created_at, key_id"
+TOKEN_USES = "SELECT key_id, at, node, address, serial FROM token_use WHERE key_id = :key_id ORDER BY at"
+ADD_TOKEN = f"""
+INSERT INTO token ({TOKEN_COLUMNS})
+VALUES (:key_id, :digest, :node, :pattern, :uses, :used, :expires_at, :network, :unblock, :created_at, :revoked_at)"""
+REVOKE_TOKEN = "UPDATE token SET revoked_at = :at WHERE key_id = :key_id AND revoked_at IS NULL"
+GIVE_BACK = "UPDATE token SET used = used - 1 WHERE key_id = :key_id AND used > 0"
+
+BY_FINGERPRINT = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE fingerprint = :fingerprint"
+BY_SERIAL = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE serial = :serial"
+PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned'"
+VALID_CERTIFICATES = f"""
+SELECT {CERTIFICATE_COLUMNS} FROM certificate
+ WHERE identity = :identity AND profile = :profile AND {_VALID} ORDER BY issued_at DESC, serial"""
+ISSUED_FOR = f"""
+SELECT {CERTIFICATE_COLUMNS} FROM certificate
+ WHERE spki_sha256 = :spki_sha256 AND token = :token AND state = 'issued' AND revoked_at IS NULL ORDER BY issued_at DESC"""
+KEY_COMPROMISED = """
+SELECT 1 FROM certificate WHERE spki_sha256 = :spki_sha256 AND revocation_reason = 'keyCompromise' LIMIT 1"""
+ADD_ISSUED = f"""
+INSERT INTO certificate ({CERTIFICATE_COLUMNS})
+VALUES (:issuer_id, :serial, :state, :profile, :identity, :spki_sha256, :evidence, :token, :replaces, :not_before, :not_after,
+        :planned_at, :der, :fingerprint, :issued_at, :connected_at, :revoked_at, :revocation_reason)"""
+ABANDON = """
+UPDATE certificate SET state = 'abandoned', revoked_at = :at, revocation_reason = 'unspecified'
+ WHERE issuer_id = :issuer_id AND serial = :serial AND state = 'planned'"""
+ABANDONED_TOKEN = "SELECT token FROM certificate WHERE issuer_id = :issuer_id AND serial = :serial"
+REVOKE = f"""
+UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
+ WHERE serial = :serial AND revoked_at IS NULL AND state = 'issued' RETURNING {CERTIFICATE_COLUMNS}"""
+BLOCK = """
+INSERT INTO device (name, created_at, blocked_at, blocked_reason) VALUES (:name, :at, :at, :reason)
+    ON CONFLICT (name) DO UPDATE SET blocked_at = excluded.blocked_at, blocked_reason = excluded.blocked_reason
+ WHERE device.blocked_at IS NULL"""
+REVOKE_NODE = f"""
+UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
+ WHERE identity = :name AND profile = 'device' AND {_VALID} RETURNING {CERTIFICATE_COLUMNS}"""
+FIRST_CONNECTION = """
+UPDATE certificate SET connected_at = :at
+ WHERE issuer_id = :issuer_id AND serial = :serial AND connected_at IS NULL AND revoked_at IS NULL"""
+
+DEVICE = f"SELECT {DEVICE_COLUMNS} FROM device WHERE name = :name"
+NODES = f"""
+SELECT {", ".join("d." + column for column in DEVICE_COLUMNS.split(", "))},
+       {", ".join("c." + column.strip() for column in CERTIFICATE_COLUMNS.split(","))}
+  FROM device d
+  LEFT JOIN certificate c
+    ON c.identity = d.name AND c.profile = 'device' AND c.state = 'issued'
+   AND c.issued_at = (SELECT MAX(n.issued_at) FROM certificate n
+                       WHERE n.identity = d.name AND n.profile = 'device' AND n.state = 'issued')
+ ORDER BY d.name"""
+
+AUDIT_TIP = "SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1"
+ADD_AUDIT = f"INSERT INTO audit ({AUDIT_COLUMNS}) VALUES (:n, :at, :actor, :action, :object, :facts, :hash)"
+AUDIT = f"SELECT {AUDIT_COLUMNS} FROM audit WHERE n > :after ORDER BY n LIMIT :limit"

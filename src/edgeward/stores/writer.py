@@ -1,0 +1,230 @@
+"""Group commit: one thread that turns many concurrent writes into one transaction, durable before anyone is answered.
+
+A `Unit` is a write that happens whole or not at all: steps, an optional piece of code, and audit events. The units that have gathered
+while the last transaction was syncing go into the next one together. Their steps are first run by kind, each kind with one
+`executemany`; the sum of changed rows says whether every rule held. When one did not, the transaction is rolled back and the units are
+run again one by one, each behind a savepoint, so that a refused unit fails alone and the others share the sync all the same.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edgeward.errors import EdgewardError, InternalError
+from edgeward.model import audit
+from edgeward.stores import sql
+
+MAX_UNITS = 512
+"""Units in one transaction: enough to share a sync among, few enough to keep the wait of the first one short."""
+
+Parameters = dict[str, Any]
+
+
+class Duplicate(Exception):
+    """The engine's own error for a broken uniqueness rule, the same for every engine."""
+
+
+class Engine(Protocol):
+    """A database connection as the writer uses it, from its one thread. Raises `Duplicate` or `StoreUnavailable`."""
+
+    def begin(self) -> None: ...
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def savepoint(self) -> None: ...
+    def release(self) -> None: ...
+    def rollback_to_savepoint(self) -> None: ...
+    def many(self, statement: str, rows: Sequence[Parameters]) -> int:
+        """Run once for each row; the number of rows changed in all."""
+        ...
+
+    def query(self, statement: str, row: Parameters) -> list[tuple[Any, ...]]: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One statement that must change exactly one row; otherwise `refused()` is what the caller is told. None: any number will do."""
+
+    statement: str
+    row: Parameters
+    refused: Callable[[], EdgewardError] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A write that happens whole or not at all. `work` runs after the steps and gives the result; `events` of a unit with `work` are
+    recorded only if it returns something true."""
+
+    steps: tuple[Step, ...] = ()
+    events: tuple[audit.Event, ...] = ()
+    work: Callable[[Engine], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ticket:
+    unit: Unit
+    answer: asyncio.Future[Any]
+
+
+class _RuleBroken(Exception):
+    """Fewer rows changed than units asked for."""
+
+
+class Writer:
+    """The thread and its queue. `submit` from the event loop; `close` waits for what is queued."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="edgeward-writer", daemon=True)
+        self._closed = False
+        self._thread.start()
+
+    async def submit(self, unit: Unit) -> Any:
+        """Do `unit`, durably. Returns what its work returned. Raises its refusal, or `StoreUnavailable`."""
+        if self._closed:
+            raise InternalError(problem="a write after the store was closed")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Ticket(unit, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Finish what is queued, then stop. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            tickets = [] if first is None else [first]
+            last = first is None
+            while len(tickets) < MAX_UNITS and not last:
+                try:
+                    ticket = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if ticket is None:
+                    last = True
+                else:
+                    tickets.append(ticket)
+            if tickets:
+                self._answer(tickets, self._commit([ticket.unit for ticket in tickets]))
+            if last:
+                self._engine.close()
+                return
+
+    def _commit(self, units: list[Unit]) -> list[Any]:
+        """The result of each unit, or the exception it ends with."""
+        together = [unit for unit in units if unit.work is None]
+        try:
+            if len(together) == len(units) > 1:
+                try:
+                    return self._all_at_once(units)
+                except (_RuleBroken, Duplicate):
+                    self._engine.rollback()
+            return self._one_by_one(units)
+        except BaseException as error:  # whatever it is, the callers must hear of it and the thread must live
+            self._engine.rollback()
+            return [error] * len(units)
+
+    def _all_at_once(self, units: list[Unit]) -> list[Any]:
+        kinds: dict[str, tuple[bool, list[Parameters]]] = {}
+        for unit in units:
+            for step in unit.steps:
+                kinds.setdefault(step.statement, (step.refused is not None, []))[1].append(step.row)
+        self._engine.begin()
+        for statement in _in_order(kinds):
+            strict, rows = kinds[statement]
+            if self._engine.many(statement, rows) != len(rows) and strict:
+                raise _RuleBroken
+        self._record(event for unit in units for event in unit.events)
+        self._engine.commit()
+        return [None] * len(units)
+
+    def _one_by_one(self, units: list[Unit]) -> list[Any]:
+        results: list[Any] = []
+        self._engine.begin()
+        for unit in units:
+            self._engine.savepoint()
+            try:
+                results.append(self._one(unit))
+            except EdgewardError as error:
+                self._engine.rollback_to_savepoint()
+                results.append(error)
+            self._engine.release()
+        self._engine.commit()
+        return results
+
+    def _one(self, unit: Unit) -> Any:
+        for step in unit.steps:
+            try:
+                changed = self._engine.many(step.statement, [step.row])
+            except Duplicate as error:
+                if step.refused is None:
+                    raise InternalError(problem=f"a duplicate row: {error}") from error
+                raise step.refused() from error
+            if changed != 1 and step.refused is not None:
+                raise step.refused()
+        result = unit.work(self._engine) if unit.work is not None else None
+        if unit.work is None or result:
+            self._record(unit.events)
+        return result
+
+    def _record(self, events: Iterable[audit.Event]) -> None:
+        """Append to the audit chain, in the open transaction."""
+        rows: list[Parameters] = []
+        n, previous = 0, audit.GENESIS
+        for event in events:
+            if not rows:
+                n, previous = next(iter(self._engine.query(sql.AUDIT_TIP, {})), (0, audit.GENESIS))
+            n += 1
+            record = audit.record(event, n, previous)
+            previous = record.hash
+            rows.append({name: getattr(record, name) for name in sql.AUDIT_COLUMNS.split(", ")})
+        if rows:
+            self._engine.many(sql.ADD_AUDIT, rows)
+
+    @staticmethod
+    def _answer(tickets: list[_Ticket], results: list[Any]) -> None:
+        loop = tickets[0].answer.get_loop()
+        try:
+            loop.call_soon_threadsafe(_settle, tickets, results)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+
+def _settle(tickets: list[_Ticket], results: list[Any]) -> None:
+    for ticket, result in zip(tickets, results, strict=True):
+        if ticket.answer.done():  # cancelled: the write happened all the same
+            continue
+        if isinstance(result, BaseException):
+            ticket.answer.set_exception(result)
+        else:
+            ticket.answer.set_result(result)
+
+
+_ORDER = {
+    statement: rank
+    for rank, statement in enumerate(
+        (
+            sql.SPEND,
+            sql.ADMIT_DEVICE,
+            sql.SUPERSEDE_UNCONNECTED,
+            sql.PLAN,
+            sql.RECORD_USE,
+            sql.ISSUE,
+            sql.CONNECTED,
+            sql.SEEN,
+        )
+    )
+}
+
+
+def _in_order(kinds: Iterable[str]) -> list[str]:
+    """The kinds in the order in which they follow each other within a unit; kinds without a rank stand alone in theirs."""
+    return sorted(kinds, key=lambda statement: _ORDER.get(statement, len(_ORDER)))
