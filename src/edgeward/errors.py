@@ -162,6 +162,12 @@ class InsecureFile(InputError):
     remedy = "make it yours alone: chmod 600 {path}"
 
 
+class InsecureDirectory(InsecureFile):
+    """A directory for secrets into which others may write, or which is not what it should be."""
+
+    remedy = "make it a directory of your own: chmod 700 {path}"
+
+
 # --------------------------------------------------------------------------------------------------------------- refusals
 
 
