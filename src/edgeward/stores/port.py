@@ -55,8 +55,11 @@ class Store(Protocol):
 
     # issuers
     async def issuers(self) -> Sequence[Issuer]: ...
-    async def add_issuer(self, issuer: Issuer, record: CertificateRecord | None, event: Event) -> Issuer:
-        """The issuer with its number. At most one issuer is active: a second one is `AlreadyExists`. A CA that we made comes with
+    async def add_issuer(
+        self, issuer: Issuer, record: CertificateRecord | None, event: Event, *, retire_active: bool = False
+    ) -> Issuer:
+        """The issuer with its number. At most one issuer is active: a second one is `AlreadyExists`, unless the present one is to be
+        retired for it. A CA that we made comes with
         the record of its own certificate, whose `issuer_id` becomes its number."""
         ...
 
@@ -93,12 +96,8 @@ class Store(Protocol):
         """Issued, unrevoked, unexpired certificates of this identity under this profile, newest first."""
         ...
 
-    async def issued_for(self, token: str, spki_sha256: bytes) -> CertificateRecord | None:
-        """The certificate that this token got for this very key, if it is issued and not revoked."""
-        ...
-
-    async def key_compromised(self, spki_sha256: bytes) -> bool:
-        """Whether a certificate of this key was revoked for keyCompromise."""
+    async def certificates_of_key(self, spki_sha256: bytes) -> Sequence[CertificateRecord]:
+        """Every certificate issued for this public key, newest first."""
         ...
 
     async def revoke(
@@ -115,7 +114,8 @@ class Store(Protocol):
     async def first_connection(
         self, record: CertificateRecord, at: datetime, event: Event
     ) -> Sequence[CertificateRecord]:
-        """Note that a certificate has connected for the first time; the one it replaces is revoked as superseded and returned."""
+        """Note that a certificate has connected for the first time. Every other valid device certificate of its node that was issued
+        no later is revoked as superseded and returned; `event` is recorded if there is one."""
         ...
 
     # devices and presence

@@ -67,7 +67,9 @@ class RelationalStore:
         """Every issuer, oldest first."""
         return [rows.issuer(row) for row in await self._reader.query(sql.ISSUERS, {})]
 
-    async def add_issuer(self, issuer: Issuer, record: CertificateRecord | None, event: Event) -> Issuer:
+    async def add_issuer(
+        self, issuer: Issuer, record: CertificateRecord | None, event: Event, *, retire_active: bool = False
+    ) -> Issuer:
         """Add an issuer, with the record of its own certificate where there is one."""
 
         def work(engine: Engine) -> Issuer:
@@ -79,6 +81,8 @@ class RelationalStore:
                 "created_at": milliseconds(issuer.created_at),
             }
             try:
+                if retire_active:
+                    engine.many(sql.RETIRE_ACTIVE, [{}])
                 number = engine.query(sql.ADD_ISSUER, row)[0][0]
                 if record is not None:
                     engine.many(sql.ADD_ISSUED, [rows.certificate_row(dataclasses.replace(record, issuer_id=number))])
@@ -180,14 +184,9 @@ class RelationalStore:
         row = {"identity": identity, "profile": profile, "at": milliseconds(at)}
         return [rows.certificate(found) for found in await self._reader.query(sql.VALID_CERTIFICATES, row)]
 
-    async def issued_for(self, token: str, spki_sha256: bytes) -> CertificateRecord | None:
-        """What this token got for this key."""
-        row = await self._one(sql.ISSUED_FOR, token=token, spki_sha256=spki_sha256)
-        return None if row is None else rows.certificate(row)
-
-    async def key_compromised(self, spki_sha256: bytes) -> bool:
-        """Whether a certificate of this key was revoked for keyCompromise."""
-        return await self._one(sql.KEY_COMPROMISED, spki_sha256=spki_sha256) is not None
+    async def certificates_of_key(self, spki_sha256: bytes) -> Sequence[CertificateRecord]:
+        """Every certificate issued for this public key, newest first."""
+        return [rows.certificate(row) for row in await self._reader.query(sql.OF_KEY, {"spki_sha256": spki_sha256})]
 
     async def revoke(
         self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
@@ -223,14 +222,11 @@ class RelationalStore:
     async def first_connection(
         self, record: CertificateRecord, at: datetime, event: Event
     ) -> Sequence[CertificateRecord]:
-        """Note the first connection and revoke what the certificate replaces."""
+        """Note the first connection and revoke the node's older certificates."""
 
         def work(engine: Engine) -> list[Row]:
-            row = {"issuer_id": record.issuer_id, "serial": record.serial, "at": milliseconds(at)}
-            if engine.many(sql.FIRST_CONNECTION, [row]) != 1 or record.replaces is None:
-                return []
-            old = {"serial": record.replaces, "at": milliseconds(at), "reason": Reason.SUPERSEDED}
-            return engine.query(sql.REVOKE, old)
+            row = rows.certificate_row(record) | {"at": milliseconds(at)}
+            return engine.query(sql.REVOKE_OLDER, row) if engine.many(sql.FIRST_CONNECTION, [row]) == 1 else []
 
         return [rows.certificate(row) for row in await self._work(work, event)]
 

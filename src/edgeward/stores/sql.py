@@ -70,6 +70,7 @@ ISSUERS = "SELECT id, certificate, key, state, origin, created_at FROM issuer OR
 ADD_ISSUER = """
 INSERT INTO issuer (certificate, key, state, origin, created_at)
 VALUES (:certificate, :key, :state, :origin, :created_at) RETURNING id"""
+RETIRE_ACTIVE = "UPDATE issuer SET state = 'retired' WHERE state = 'active'"
 
 TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE key_id = :key_id"
 TOKENS = f"SELECT {TOKEN_COLUMNS} FROM token ORDER BY created_at, key_id"
@@ -86,11 +87,9 @@ PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned
 VALID_CERTIFICATES = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE identity = :identity AND profile = :profile AND {_VALID} ORDER BY issued_at DESC, serial"""
-ISSUED_FOR = f"""
+OF_KEY = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
- WHERE spki_sha256 = :spki_sha256 AND token = :token AND state = 'issued' AND revoked_at IS NULL ORDER BY issued_at DESC"""
-KEY_COMPROMISED = """
-SELECT 1 FROM certificate WHERE spki_sha256 = :spki_sha256 AND revocation_reason = 'keyCompromise' LIMIT 1"""
+ WHERE spki_sha256 = :spki_sha256 AND state = 'issued' ORDER BY issued_at DESC"""
 ADD_ISSUED = f"""
 INSERT INTO certificate ({CERTIFICATE_COLUMNS})
 VALUES (:issuer_id, :serial, :state, :profile, :identity, :spki_sha256, :evidence, :token, :replaces, :not_before, :not_after,
@@ -112,6 +111,10 @@ UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
 FIRST_CONNECTION = """
 UPDATE certificate SET connected_at = :at
  WHERE issuer_id = :issuer_id AND serial = :serial AND connected_at IS NULL AND revoked_at IS NULL"""
+REVOKE_OLDER = f"""
+UPDATE certificate SET revoked_at = :at, revocation_reason = 'superseded'
+ WHERE identity = :identity AND profile = :profile AND serial <> :serial AND issued_at <= :issued_at AND {_VALID}
+RETURNING {CERTIFICATE_COLUMNS}"""
 
 DEVICE = f"SELECT {DEVICE_COLUMNS} FROM device WHERE name = :name"
 NODES = f"""

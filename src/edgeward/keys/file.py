@@ -1,0 +1,78 @@
+"""Keys in files of a directory, each a PEM `ENCRYPTED PRIVATE KEY` under scrypt (2^17, 8, 1), 0600 in a 0700 directory.
+
+The passphrase opens them all. A key that has been opened stays in memory until the process ends, because opening one costs 0.4 s.
+"""
+
+import hashlib
+import hmac
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from edgeward import files
+from edgeward.errors import Unreadable
+from edgeward.keys.memory import generate, traditional_der
+from edgeward.model.authority import KeyRef
+from edgeward.model.token import Secret
+from edgeward.pki import pem
+from edgeward.pki.formats import pkcs8
+
+_LABEL = "ENCRYPTED PRIVATE KEY"
+
+
+class FileKeys:
+    """`keys.port.KeyStore` in `directory`, which is created when it is not there. `scrypt_n` (a power of two from 2^14 on) is the
+    cost of opening a key that is written from now on."""
+
+    def __init__(self, directory: Path, passphrase: Secret, *, scrypt_n: int = 2**17) -> None:
+        self._directory = directory
+        self._passphrase = passphrase.reveal().encode()
+        self._scrypt_n = scrypt_n
+        self._open: dict[str, CertificateIssuerPrivateKeyTypes] = {}
+        files.make_private_directory(directory)
+
+    def create(self, algorithm: str) -> KeyRef:
+        """A new key, in its file before this returns."""
+        return self.adopt(generate(algorithm))
+
+    def adopt(self, key: CertificateIssuerPrivateKeyTypes) -> KeyRef:
+        """Keep a key under a new random name."""
+        name = secrets.token_hex(8)
+        sealed = pkcs8.encrypt_scrypt(
+            pkcs8.encode(key),
+            self._passphrase,
+            salt=secrets.token_bytes(16),
+            iv=secrets.token_bytes(16),
+            n=self._scrypt_n,
+        )
+        files.write_private(self._path(name), pem.encode(_LABEL, sealed))
+        self._open[name] = key
+        return KeyRef(store="file", name=name)
+
+    def signer(self, ref: KeyRef) -> CertificateIssuerPrivateKeyTypes:
+        """The key, opened with the passphrase."""
+        if ref.name not in self._open:
+            path = self._path(ref.name)
+            blocks = pem.decode(files.read_private(path))
+            if len(blocks) != 1 or blocks[0].label != _LABEL:
+                raise Unreadable(what=f"key file {path}", why=f"it is not one PEM block {_LABEL}")
+            key = pkcs8.decrypt(blocks[0].der, self._passphrase, what=f"the key file {path}")
+            self._open[ref.name] = key  # type: ignore[assignment]  # only `adopt` writes these files, and it takes no other kind
+        return self._open[ref.name]
+
+    def export(self, ref: KeyRef) -> bytes:
+        """PKCS#8 DER in the clear."""
+        return pkcs8.encode(self.signer(ref))
+
+    def kubeedge_mac(self, ref: KeyRef, message: bytes) -> bytes:
+        """HMAC-SHA256 under the key's DER."""
+        return hmac.digest(traditional_der(self.signer(ref)), message, hashlib.sha256)
+
+    def remove(self, ref: KeyRef) -> None:
+        """Forget the key and unlink its file."""
+        self._open.pop(ref.name, None)
+        self._path(ref.name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.key"

@@ -1,0 +1,66 @@
+"""Where the passphrase of the key store comes from: a file, the environment, a systemd credential, or a generated default.
+
+The first of these that is set is used:
+
+1. a file that was named (`--passphrase-file`, or `EDGEWARD_PASSPHRASE_FILE`)
+2. the environment variable `EDGEWARD_PASSPHRASE`
+3. the systemd credential `edgeward-passphrase` (`LoadCredential=`, systemd.exec(5))
+4. a generated one in a 0600 file outside the data directory, `~/.config/edgeward/passphrases/ID`: a copy of the data directory alone
+   opens nothing; somebody who can read this account's files has both. `docs/explain/keys.md` says what that protects from.
+"""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeward import files
+from edgeward.errors import NotFound, UsageError
+from edgeward.model.token import Secret
+
+_MAX = 4096
+_CREDENTIAL = "edgeward-passphrase"
+
+
+def find(directory: Path, environment: Mapping[str, str], named: Path | None = None) -> Secret:
+    """The passphrase for the key store in `directory`, generated on first use where none is given.
+
+    Raises `UsageError` for an empty or overlong one, `NotFound` when a named file is missing or the generated one is gone.
+    """
+    if named is None and "EDGEWARD_PASSPHRASE_FILE" in environment:
+        named = Path(environment["EDGEWARD_PASSPHRASE_FILE"])
+    if named is not None:
+        return _checked(files.read_private(named), str(named))
+    if environment.get("EDGEWARD_PASSPHRASE"):
+        return _checked(environment["EDGEWARD_PASSPHRASE"].encode(), "EDGEWARD_PASSPHRASE")
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    if credentials and (Path(credentials) / _CREDENTIAL).exists():
+        return _checked((Path(credentials) / _CREDENTIAL).read_bytes(), f"the credential {_CREDENTIAL}")
+    return _generated(directory, environment)
+
+
+def _checked(octets: bytes, source: str) -> Secret:
+    text = octets.decode("utf-8", "strict").rstrip("\r\n") if len(octets) <= _MAX else ""
+    if len(text) < 8:
+        raise UsageError(problem=f"the passphrase in {source} must have between 8 and {_MAX} characters")
+    return Secret(text)
+
+
+def _generated(directory: Path, environment: Mapping[str, str]) -> Secret:
+    """The default: a random passphrase under a random name that the key directory remembers."""
+    files.make_private_directory(directory)
+    mark = directory / "passphrase-id"
+    try:
+        name = files.read_private(mark).decode("ascii", "replace").strip()
+        new = False
+    except NotFound:
+        name = secrets.token_hex(8)
+        new = True
+    if not name.isalnum():
+        raise UsageError(problem=f"{mark} does not hold the name of a passphrase")
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or Path.home()) / ".config")
+    path = home / "edgeward" / "passphrases" / name
+    if new:
+        files.make_private_directory(path.parent)
+        files.write_private(path, secrets.token_urlsafe(32).encode() + b"\n")
+        files.write_private(mark, name.encode() + b"\n")
+    return _checked(files.read_private(path), str(path))

@@ -1,0 +1,257 @@
+"""The authority itself: its CA, made on first start or imported, and the server certificate that carries the advertised names."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from edgeward.errors import AlreadyExists, InternalError, NotFound, Unreadable
+from edgeward.keys.port import KeyStore
+from edgeward.model.audit import Event
+from edgeward.model.authority import Issuer, IssuerState, KeyRef, Origin, Reason
+from edgeward.pki import csr, names, parse
+from edgeward.pki import keys as key_rules
+from edgeward.pki.issue import Grant
+from edgeward.pki.profile import Profile
+from edgeward.services.issuance import Issuance, Order, SigningIssuer
+from edgeward.stores.port import Store
+
+_log = logging.getLogger(__name__)
+
+_ADVERTISED = "advertised"
+_SERVER = "server-credential"
+
+RENEW_FRACTION = 1 / 3
+"""A server certificate is re-issued when less than this part of its lifetime is left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCredential:
+    """The server's certificate (DER) and its private key."""
+
+    certificate: bytes
+    key: CertificateIssuerPrivateKeyTypes
+    serial: str
+    names: tuple[str, ...]
+    not_after: datetime
+
+
+class _Remembered(msgspec.Struct, frozen=True):
+    serial: str
+    key: str
+
+
+class Authorities:
+    """The CA and the server certificate. `profiles` has at least `ca` and `server`."""
+
+    def __init__(self, store: Store, keys: KeyStore, issuance: Issuance, profiles: dict[str, Profile]) -> None:
+        self._store = store
+        self._keys = keys
+        self._issuance = issuance
+        self._profiles = profiles
+        self._trusted: tuple[bytes, ...] = ()
+
+    async def open(self, name: str, now: datetime) -> Issuer:
+        """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up."""
+        active = next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
+        if active is None:
+            active = await self._create(name, now)
+        self._issuance.use(SigningIssuer.of(active, self._keys.signer(active.key)))
+        self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
+        abandoned = await self._issuance.recover(now)
+        if abandoned:
+            _log.warning(
+                "%d certificates were planned when the server last stopped; they are abandoned and revoked", abandoned
+            )
+        return active
+
+    @property
+    def active(self) -> Issuer:
+        """The issuer that signs."""
+        return self._issuance.issuer.issuer
+
+    @property
+    def trusted(self) -> tuple[bytes, ...]:
+        """The CA certificates (DER) whose client certificates may be shown: active and retired."""
+        return self._trusted
+
+    def kubeedge_mac(self, message: bytes) -> bytes:
+        """HMAC-SHA256 under the active CA's key."""
+        return self._keys.kubeedge_mac(self.active.key, message)
+
+    async def _create(self, name: str, now: datetime) -> Issuer:
+        ref = self._keys.create("ec-p256")
+        key = self._keys.signer(ref)
+        asked = csr.asked_by_key(key.public_key())
+        der, record = self._issuance.self_signed(self._profiles["ca"], asked, name, key, now)
+        issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.CREATED, created_at=now)
+        event = Event(
+            at=now, actor="edgeward", action="ca.created", object="authority", facts={"name": name, "pin": issuer.pin}
+        )
+        return await self._store.add_issuer(issuer, record, event)
+
+    async def adopt(
+        self, certificate: bytes, key: CertificateIssuerPrivateKeyTypes, *, actor: str, now: datetime
+    ) -> tuple[Issuer, tuple[str, ...]]:
+        """Bring in a CA that was made elsewhere and sign with it from now on; the one in use is retired.
+
+        Returns the issuer and, in words, how it deviates from a CA that would be made here. Raises `Unreadable` for something that is
+        no CA or whose key does not fit, `AlreadyExists` once a device has a certificate of the present CA.
+        """
+        deviations = judge_ca(certificate, key, now)
+        if any(node.certificate is not None for node in await self._store.nodes()):
+            raise AlreadyExists(what="a CA with enrolled nodes", name=f"(pin {self.active.pin[:16]}…)")
+        issuer = Issuer(
+            id=0,
+            certificate=certificate,
+            key=self._keys.adopt(key),
+            state=IssuerState.ACTIVE,
+            origin=Origin.IMPORTED,
+            created_at=now,
+        )
+        facts: dict[str, str | int | list[str] | None] = {"pin": issuer.pin, "deviations": list(deviations)}
+        event = Event(at=now, actor=actor, action="ca.imported", object="authority", facts=facts)
+        issuer = await self._store.add_issuer(issuer, None, event, retire_active=True)
+        self._issuance.use(SigningIssuer.of(issuer, key))
+        self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
+        return issuer, deviations
+
+    async def export_key(self, *, actor: str, now: datetime) -> bytes:
+        """The CA's private key as PKCS#8 DER in the clear, for an operator who asked for it by name; audited before it is given."""
+        ref = self.active.key
+        exported = self._keys.export(ref)
+        await self._store.note(
+            Event(at=now, actor=actor, action="ca.key-exported", object="authority", facts={"key": str(ref)})
+        )
+        return exported
+
+    # the server certificate
+
+    async def advertised(self) -> tuple[str, ...]:
+        """The names that clients dial, as the operator set them."""
+        text = await self._store.setting(_ADVERTISED)
+        return () if text is None else tuple(msgspec.json.decode(text, type=list[str]))
+
+    async def advertise(self, wanted: Sequence[str], *, actor: str, now: datetime) -> tuple[str, ...]:
+        """Set the names that clients dial. Raises `BadName`. Returns them in their canonical form; an unchanged list writes nothing."""
+        canonical = tuple(dict.fromkeys(names.show(names.server_name(name)) for name in wanted))
+        if canonical != await self.advertised():
+            event = Event(
+                at=now, actor=actor, action="authority.advertised", object="authority", facts={"names": list(canonical)}
+            )
+            await self._store.put_setting(_ADVERTISED, msgspec.json.encode(canonical).decode(), event)
+        return canonical
+
+    async def server_credential(self, local: Sequence[str], now: datetime) -> ServerCredential:
+        """The server's certificate for the advertised names and the `local` ones (localhost, this machine's addresses).
+
+        The present one is kept while it has exactly these names, is of the active CA and has a third of its life left.
+        """
+        wanted = tuple(dict.fromkeys([*await self.advertised(), *local]))
+        present = await self._present()
+        if present is not None and self._still_good(present, wanted, now):
+            return present
+        ref = self._keys.create("ec-p256")
+        key = self._keys.signer(ref)
+        issued = await self._issuance.issue(
+            Order(
+                profile="server",
+                requested=csr.asked_by_key(key.public_key()),
+                grant=Grant(identity=wanted[0][:64], names=tuple(names.server_name(name) for name in wanted)),
+                actor="edgeward",
+                evidence="edgeward",
+                at=now,
+            )
+        )
+        if issued.plan is None:
+            raise InternalError(problem="a server certificate was issued without a plan")
+        await self._remember(issued.serial, ref, present, now)
+        _log.info("new server certificate %s for %s", issued.serial, ", ".join(wanted))
+        return ServerCredential(
+            certificate=issued.der, key=key, serial=issued.serial, names=wanted, not_after=issued.plan.not_after
+        )
+
+    async def _remember(self, serial: str, ref: KeyRef, old: ServerCredential | None, now: datetime) -> None:
+        text = await self._store.setting(_SERVER)
+        event = Event(
+            at=now, actor="edgeward", action="server-certificate.changed", object=f"certificate:{serial}", facts={}
+        )
+        await self._store.put_setting(_SERVER, msgspec.json.encode(_Remembered(serial, str(ref))).decode(), event)
+        if text is not None:
+            before = msgspec.json.decode(text, type=_Remembered)
+            self._keys.remove(KeyRef.parse(before.key))
+        if old is not None:
+            event = Event(
+                at=now,
+                actor="edgeward",
+                action="certificate.revoked",
+                object=f"certificate:{old.serial}",
+                facts={"reason": Reason.SUPERSEDED},
+            )
+            await self._store.revoke([old.serial], now, Reason.SUPERSEDED, event)
+
+    async def _present(self) -> ServerCredential | None:
+        text = await self._store.setting(_SERVER)
+        if text is None:
+            return None
+        remembered = msgspec.json.decode(text, type=_Remembered)
+        record = await self._store.by_serial(remembered.serial)
+        if record is None or record.der is None or record.revoked_at is not None:
+            return None
+        try:
+            key = self._keys.signer(KeyRef.parse(remembered.key))
+        except NotFound:
+            _log.warning("the key of the server certificate %s is gone; a new pair is made", record.serial)
+            return None
+        san = parse.certificate(record.der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return ServerCredential(
+            certificate=record.der,
+            key=key,
+            serial=record.serial,
+            names=tuple(names.show(name) for name in san),
+            not_after=record.not_after,
+        )
+
+    def _still_good(self, present: ServerCredential, wanted: tuple[str, ...], now: datetime) -> bool:
+        certificate = parse.certificate(present.certificate)
+        lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        return (
+            set(present.names) == set(wanted)
+            and certificate.issuer == self._issuance.issuer.certificate.subject
+            and now < present.not_after - lifetime * RENEW_FRACTION
+        )
+
+
+def judge_ca(certificate: bytes, key: CertificateIssuerPrivateKeyTypes, now: datetime) -> tuple[str, ...]:
+    """How an imported CA deviates from one that would be made here, in words. Raises `Unreadable` for what cannot serve at all:
+    not a CA, expired, a key that does not fit or is weak."""
+    parsed = parse.certificate(certificate)
+    public = parse.public_key(parsed)
+    if parse.spki(public) != parse.spki(key.public_key()):
+        raise Unreadable(what="CA", why="the private key does not belong to the certificate")
+    if weak := key_rules.weaknesses(public):
+        raise Unreadable(what="CA", why="; ".join(weak))
+    if not parsed.not_valid_before_utc <= now < parsed.not_valid_after_utc:
+        raise Unreadable(
+            what="CA", why=f"it is valid from {parsed.not_valid_before_utc} to {parsed.not_valid_after_utc}"
+        )
+    by_kind = {type(extension.value): extension for extension in parsed.extensions}
+    constraints = by_kind.get(x509.BasicConstraints)
+    if constraints is None or not constraints.value.ca:  # type: ignore[attr-defined]  # the key says which kind it is
+        raise Unreadable(what="CA", why="its basicConstraints do not say CA:TRUE")
+    usage = by_kind.get(x509.KeyUsage)
+    if usage is not None and not usage.value.key_cert_sign:  # type: ignore[attr-defined]  # likewise
+        raise Unreadable(what="CA", why="its keyUsage does not allow it to sign certificates")
+    checks = {
+        "it has no keyUsage": usage is None,
+        "it may not sign CRLs (no cRLSign)": usage is not None and not usage.value.crl_sign,  # type: ignore[attr-defined]  # likewise
+        "it sets no limit on CAs below it (no pathLen)": constraints.value.path_length is None,  # type: ignore[attr-defined]  # likewise
+        "it has extended key usages": x509.ExtendedKeyUsage in by_kind,
+        "it has no subject key identifier": x509.SubjectKeyIdentifier not in by_kind,
+        "it lives longer than 25 years": (parsed.not_valid_after_utc - parsed.not_valid_before_utc).days > 25 * 366,
+    }
+    return tuple(words for words, found in checks.items() if found)

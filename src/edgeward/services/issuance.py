@@ -1,0 +1,227 @@
+"""The one road to a certificate: decide, planned row, sign, conform, issued row. Whoever wants a certificate goes through here.
+
+The row exists before the signature does, so that no certificate can exist without a record; a failure in between abandons the row at
+once, and a crash in between abandons it at the next start (`recover`).
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from edgeward.errors import EdgewardError, NotConforming
+from edgeward.model.audit import Event
+from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
+from edgeward.pki import parse
+from edgeward.pki.conform import conform
+from edgeward.pki.csr import Requested
+from edgeward.pki.issue import SERIAL_OCTETS, Grant, Issuing, Plan, decide, serial_number, sign
+from edgeward.pki.profile import Profile
+from edgeward.stores.port import Admission, Store
+
+_log = logging.getLogger(__name__)
+
+Octets = Callable[[int], bytes]
+"""The source of randomness: `secrets.token_bytes`, or a scripted one in tests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningIssuer:
+    """An issuer with its key at hand."""
+
+    issuer: Issuer
+    certificate: x509.Certificate
+    facts: Issuing
+    key: CertificateIssuerPrivateKeyTypes
+
+    @staticmethod
+    def of(issuer: Issuer, key: CertificateIssuerPrivateKeyTypes) -> "SigningIssuer":
+        """`issuer` and the key of its certificate. Raises `NotConforming` when they do not belong together: ours is the fault."""
+        certificate = parse.certificate(issuer.certificate)
+        spki = parse.spki(parse.public_key(certificate))
+        if spki != parse.spki(key.public_key()):
+            raise NotConforming(differences="the CA's key and its certificate do not belong together")
+        return SigningIssuer(issuer=issuer, certificate=certificate, facts=Issuing.of(certificate, spki), key=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted of the road: under which profile, for which request and grant, on whose word.
+
+    `actor` is who caused it (`node:NAME`, `operator:NAME`, `edgeward`), `evidence` what was shown, as the row keeps it. `replaces`: the
+    serial of the certificate that this one is to replace once it has connected.
+    """
+
+    profile: str
+    requested: Requested
+    grant: Grant
+    actor: str
+    evidence: str
+    at: datetime
+    address: str = ""
+    token: str | None = None
+    replaces: str | None = None
+    admission: Callable[[str], Admission] | None = None
+    """The conditions for the row, given its serial."""
+    admission_event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate on its way out: its DER, and what the plan said; no plan when it is one that was issued before."""
+
+    der: bytes
+    serial: str
+    plan: Plan | None
+
+
+class Issuance:
+    """The road, for one active issuer at a time."""
+
+    def __init__(
+        self, store: Store, profiles: Mapping[str, Profile], trust_domain: str, octets: Octets = secrets.token_bytes
+    ) -> None:
+        self._store = store
+        self._profiles = profiles
+        self._trust_domain = trust_domain
+        self._octets = octets
+        self._issuer: SigningIssuer | None = None
+
+    def use(self, issuer: SigningIssuer) -> None:
+        """Sign with this issuer from now on."""
+        self._issuer = issuer
+
+    @property
+    def issuer(self) -> SigningIssuer:
+        """The active issuer."""
+        if self._issuer is None:
+            raise NotConforming(differences="there is no active issuer")
+        return self._issuer
+
+    async def issue(self, order: Order) -> Issued:
+        """Go the road. Raises `PolicyRefused` and the refusals of `Store.plan`; nothing is signed then."""
+        issuer = self.issuer
+        plan = decide(
+            self._profiles[order.profile],
+            order.requested,
+            order.grant,
+            issuer=issuer.facts,
+            trust_domain=self._trust_domain,
+            now=order.at,
+            serial=serial_number(self._octets(SERIAL_OCTETS)),
+        )
+        serial = format(plan.serial, "x")
+        record = _planned(plan, order, issuer.issuer.id, serial)
+        await self._store.plan(record, order.admission and order.admission(serial), order.admission_event)
+        try:
+            der = sign(plan, issuer.key)
+            conform(der, plan, issuer.certificate.public_key())
+        except Exception:  # whatever it was, the row must not stay planned; the error goes on its way
+            await self._abandon(record, order.at, "signing failed")
+            raise
+        await self._store.issue(
+            issuer.issuer.id, serial, der, hashlib.sha256(der).digest(), order.at, _event(order, plan, serial)
+        )
+        return Issued(der=der, serial=serial, plan=plan)
+
+    def self_signed(
+        self,
+        profile: Profile,
+        requested: Requested,
+        identity: str,
+        key: CertificateIssuerPrivateKeyTypes,
+        now: datetime,
+    ) -> tuple[bytes, CertificateRecord]:
+        """A CA certificate signed with its own key, and its record, to be stored together with the issuer (`issuer_id` 0 until then).
+
+        Here the row cannot come first, because it hangs on the issuer; nobody has the certificate before both are stored.
+        """
+        plan = decide(
+            profile,
+            requested,
+            Grant(identity=identity),
+            issuer=None,
+            trust_domain=self._trust_domain,
+            now=now,
+            serial=serial_number(self._octets(SERIAL_OCTETS)),
+        )
+        der = sign(plan, key)
+        conform(der, plan, requested.public_key)
+        record = CertificateRecord(
+            issuer_id=0,
+            serial=format(plan.serial, "x"),
+            state=CertificateState.ISSUED,
+            profile=plan.profile,
+            identity=identity,
+            spki_sha256=hashlib.sha256(plan.spki).digest(),
+            evidence="edgeward",
+            token=None,
+            replaces=None,
+            not_before=plan.not_before,
+            not_after=plan.not_after,
+            planned_at=now,
+            der=der,
+            fingerprint=hashlib.sha256(der).digest(),
+            issued_at=now,
+        )
+        return der, record
+
+    async def recover(self, at: datetime) -> int:
+        """At start-up: abandon whatever a crash left planned. How many rows that were."""
+        left = await self._store.planned()
+        for record in left:
+            await self._abandon(record, at, "found planned at start-up: its answer never left")
+        return len(left)
+
+    async def _abandon(self, record: CertificateRecord, at: datetime, why: str) -> None:
+        event = Event(
+            at=at,
+            actor="edgeward",
+            action="certificate.abandoned",
+            object=f"certificate:{record.serial}",
+            facts={"identity": record.identity, "why": why, "token": record.token},
+        )
+        try:
+            await self._store.abandon(record.issuer_id, record.serial, at, event)
+        except EdgewardError as error:
+            _log.warning("certificate %s could not be abandoned: %s", record.serial, error)
+
+
+def _planned(plan: Plan, order: Order, issuer_id: int, serial: str) -> CertificateRecord:
+    return CertificateRecord(
+        issuer_id=issuer_id,
+        serial=serial,
+        state=CertificateState.PLANNED,
+        profile=plan.profile,
+        identity=plan.identity,
+        spki_sha256=hashlib.sha256(plan.spki).digest(),
+        evidence=order.evidence,
+        token=order.token,
+        replaces=order.replaces,
+        not_before=plan.not_before,
+        not_after=plan.not_after,
+        planned_at=order.at,
+    )
+
+
+def _event(order: Order, plan: Plan, serial: str) -> Event:
+    return Event(
+        at=order.at,
+        actor=order.actor,
+        action="certificate.issued",
+        object=f"certificate:{serial}",
+        facts={
+            "profile": plan.profile,
+            "identity": plan.identity,
+            "evidence": order.evidence,
+            "address": order.address,
+            "not_after": plan.not_after.isoformat(),
+            "replaces": order.replaces,
+            "dropped": list(plan.dropped),
+        },
+    )

@@ -1,0 +1,285 @@
+"""Enrolment: what was shown, whom that entitles to what, and the certificate that follows.
+
+    evidence ──▶ entitlement ──▶ CSR checked ──▶ the issuing road
+
+The evidence is looked at first, because a look into the store is cheaper than a signature check and anybody can send garbage. A refusal
+signs nothing and leaves one audit record; of a flood of refusals the excess is counted and not written one by one.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from edgeward.errors import (
+    BadName,
+    CertificateRefused,
+    EdgewardError,
+    InputError,
+    NodeBlocked,
+    NodeHasCertificate,
+    PolicyRefused,
+    Refusal,
+    TokenSpent,
+    Unauthenticated,
+    WrongIdentity,
+    printable,
+)
+from edgeward.model.audit import Event
+from edgeward.model.authority import CertificateRecord, CertificateState, Reason
+from edgeward.model.evidence import CertificateEvidence, Enrolment, Operator, TokenEvidence
+from edgeward.model.token import Bearer, Secret, Token
+from edgeward.pki import csr, names
+from edgeward.pki.issue import Grant
+from edgeward.services.issuance import Issuance, Issued, Order
+from edgeward.stores.port import Admission, Store, TokenUse
+
+DEVICE = "device"
+"""The profile of what a node enrols for."""
+
+
+class ForeignTokens(Protocol):
+    """Tokens of another system that are honoured for a while: KubeEdge's own, after its CA was imported."""
+
+    def check(self, bearer: Secret, node: str, now: datetime) -> bool:
+        """Whether `bearer` is such a token and good for `node`. Raises the refusal for a genuine one that is not good now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entitlement:
+    """What the evidence came to, before the CSR was looked at."""
+
+    actor: str
+    evidence: str
+    strict: bool = True
+    token: Token | None = None
+    replaces: CertificateRecord | None = None
+    new_name_only: bool = False
+    unblock: bool = False
+    supersedes: str | None = None
+
+
+@dataclass(slots=True)
+class _Notes:
+    """How many refusals are written to the audit chain: a bucket of 100 that fills at 10 a second, so that a flood cannot fill the
+    disk. Those left out are counted, and the next one written says how many there were."""
+
+    left: float = 100.0
+    at: datetime | None = None
+    omitted: int = field(default=0)
+
+    def take(self, now: datetime) -> int | None:
+        """The number omitted before this one, or None when this one is to be omitted too."""
+        if self.at is not None:
+            self.left = min(100.0, self.left + max(0.0, (now - self.at).total_seconds()) * 10)
+        self.at = now
+        if self.left < 1:
+            self.omitted += 1
+            return None
+        self.left -= 1
+        omitted, self.omitted = self.omitted, 0
+        return omitted
+
+
+class Registrar:
+    """Enrols devices. `grace`: for how long after its end a certificate may still renew itself (0: not at all). `refused` is told
+    of every refusal."""
+
+    def __init__(
+        self,
+        store: Store,
+        issuance: Issuance,
+        *,
+        grace: timedelta = timedelta(0),
+        foreign: ForeignTokens | None = None,
+        revoked: Callable[[Sequence[CertificateRecord]], None] = lambda _records: None,
+    ) -> None:
+        self._store = store
+        self._issuance = issuance
+        self._grace = grace
+        self._foreign = foreign
+        self._revoked = revoked
+        self._notes = _Notes()
+
+    async def enrol(self, enrolment: Enrolment) -> bytes:
+        """The DER certificate for a device.
+
+        Raises what `errors` has for it: `InputError` (a request that cannot be read), `Refusal` (evidence or policy), `Unavailable`.
+        """
+        try:
+            return (await self.issue(enrolment)).der
+        except (Refusal, InputError) as error:
+            await self._note(enrolment, error)
+            raise
+
+    async def issue(self, enrolment: Enrolment) -> Issued:
+        """Like `enrol`, with the plan beside the certificate and no record of a refusal: for an operator, who sees it."""
+        node = names.node_name(enrolment.node)
+        entitlement = await self._entitlement(enrolment, node)
+        requested = csr.requested(enrolment.csr)
+        for record in await self._store.certificates_of_key(hashlib.sha256(requested.spki).digest()):
+            if record.revocation_reason is Reason.KEY_COMPROMISE:
+                raise PolicyRefused(("the public key was reported as compromised",))
+            if _same_answer(record, entitlement, node) and record.der is not None:
+                return Issued(der=record.der, serial=record.serial, plan=None)
+        token = entitlement.token
+        if token is not None and token.used >= token.uses:
+            raise TokenSpent(uses=token.uses)
+        entitlement = await self._over_others(entitlement, node, enrolment.at)
+        issued = await self._issuance.issue(
+            Order(
+                profile=DEVICE,
+                requested=requested,
+                grant=Grant(identity=node, strict=entitlement.strict),
+                actor=entitlement.actor,
+                evidence=entitlement.evidence,
+                address=enrolment.address,
+                token=None if token is None else token.key_id,
+                replaces=None if entitlement.replaces is None else entitlement.replaces.serial,
+                admission=lambda serial: _admission(entitlement, enrolment, node, serial),
+                admission_event=_superseded(entitlement, enrolment.at),
+                at=enrolment.at,
+            )
+        )
+        if entitlement.supersedes is not None and entitlement.replaces is not None:
+            self._revoked([entitlement.replaces])
+        return issued
+
+    # what each kind of evidence entitles to
+
+    async def _entitlement(self, enrolment: Enrolment, node: str) -> _Entitlement:
+        match enrolment.evidence:
+            case TokenEvidence(bearer=bearer):
+                return await self._by_token(enrolment, node, bearer)
+            case CertificateEvidence(der=der):
+                return await self._by_certificate(enrolment, node, der)
+            case Operator(name=name):
+                await self._not_blocked(node)
+                return _Entitlement(actor=f"operator:{name}", evidence=f"operator:{name}", strict=False)
+            case _:
+                raise Unauthenticated
+
+    async def _by_token(self, enrolment: Enrolment, node: str, secret: Secret) -> _Entitlement:
+        bearer = Bearer.parse(secret.reveal())
+        token = None if bearer is None else await self._store.token(bearer.key_id)
+        if bearer is None or token is None or not token.matches(bearer):
+            if self._foreign is None or not self._foreign.check(secret, node, enrolment.at):
+                raise Unauthenticated
+            await self._not_blocked(node)
+            return _Entitlement(actor=f"node:{node}", evidence="kubeedge-token", new_name_only=True)
+        token.check(node, enrolment.address, enrolment.at)
+        if not token.unblock:
+            await self._not_blocked(node)
+        return _Entitlement(
+            actor=f"node:{node}",
+            evidence=f"token:{token.key_id}",
+            token=token,
+            new_name_only=token.pattern is not None,
+            unblock=token.unblock,
+        )
+
+    async def _by_certificate(self, enrolment: Enrolment, node: str, der: bytes) -> _Entitlement:
+        record = await self._store.certificate(hashlib.sha256(der).digest())
+        if record is None or record.profile != DEVICE:
+            raise CertificateRefused(why="it is not a device certificate of this authority")
+        if record.identity != node:
+            raise WrongIdentity(proven=record.identity, claimed=node)
+        if record.revoked_at is not None:
+            raise CertificateRefused(
+                why=f"it was revoked at {record.revoked_at.isoformat()} ({record.revocation_reason})"
+            )
+        if record.state is not CertificateState.ISSUED or enrolment.at < record.not_before:
+            raise CertificateRefused(why="it is not valid yet")
+        if enrolment.at > record.not_after + self._grace:
+            raise CertificateRefused(why=f"it expired at {record.not_after.isoformat()}")
+        await self._not_blocked(node)
+        return _Entitlement(actor=f"node:{node}", evidence=f"certificate:{record.serial}", replaces=record)
+
+    async def _not_blocked(self, node: str) -> None:
+        device = await self._store.device(node)
+        if device is not None and device.blocked_at is not None:
+            raise NodeBlocked(node=node, why=f"revoked at {device.blocked_at.isoformat()} ({device.blocked_reason})")
+
+    async def _over_others(self, entitlement: _Entitlement, node: str, at: datetime) -> _Entitlement:
+        """What becomes of the certificates that the node has already.
+
+        One that has never connected and came from this same token (or, for a token of exactly this node, from anything) gives way at
+        once: its answer was lost. Any other stays until the new one has connected, and a pattern token does not enrol over it.
+        """
+        if entitlement.replaces is not None:
+            return entitlement
+        valid = await self._store.valid_certificates(node, DEVICE, at)
+        if not valid:
+            return entitlement
+        newest, token = valid[0], entitlement.token
+        unused = len(valid) == 1 and newest.connected_at is None
+        if entitlement.new_name_only and not (unused and token is not None and newest.token == token.key_id):
+            raise NodeHasCertificate(node=node)
+        supersedes = newest.serial if unused and token is not None else None
+        return _Entitlement(
+            actor=entitlement.actor,
+            evidence=entitlement.evidence,
+            strict=entitlement.strict,
+            token=token,
+            replaces=newest,
+            new_name_only=entitlement.new_name_only,
+            unblock=entitlement.unblock,
+            supersedes=supersedes,
+        )
+
+    async def _note(self, enrolment: Enrolment, error: EdgewardError) -> None:
+        omitted = self._notes.take(enrolment.at)
+        if omitted is None:
+            return
+        facts: dict[str, str | int | list[str] | None] = {
+            "address": enrolment.address,
+            "why": printable(error, 500),
+            "evidence": type(enrolment.evidence).__name__,
+        }
+        if omitted:
+            facts["omitted_before"] = omitted
+        node = printable(enrolment.node, 80) if not isinstance(error, BadName) else "(not a node name)"
+        await self._store.note(
+            Event(
+                at=enrolment.at,
+                actor="unproven",
+                action=f"enrolment.refused.{error.code}",
+                object=f"node:{node}",
+                facts=facts,
+            )
+        )
+
+
+def _same_answer(record: CertificateRecord, entitlement: _Entitlement, node: str) -> bool:
+    """Whether this certificate of the same key is what this token got before: then the answer was lost, and is given again."""
+    token = entitlement.token
+    return token is not None and record.token == token.key_id and record.identity == node and record.revoked_at is None
+
+
+def _admission(entitlement: _Entitlement, enrolment: Enrolment, node: str, serial: str) -> Admission:
+    token = entitlement.token
+    use = None
+    if token is not None:
+        use = TokenUse(key_id=token.key_id, at=enrolment.at, node=node, address=enrolment.address, serial=serial)
+    return Admission(
+        at=enrolment.at,
+        use=use,
+        uses=None if token is None else token.uses,
+        new_name_only=entitlement.new_name_only,
+        supersedes=entitlement.supersedes,
+        unblock=entitlement.unblock,
+    )
+
+
+def _superseded(entitlement: _Entitlement, at: datetime) -> Event | None:
+    if entitlement.supersedes is None:
+        return None
+    return Event(
+        at=at,
+        actor=entitlement.actor,
+        action="certificate.revoked",
+        object=f"certificate:{entitlement.supersedes}",
+        facts={"reason": Reason.SUPERSEDED, "why": "it never connected, and its token was used again"},
+    )

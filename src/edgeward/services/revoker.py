@@ -1,0 +1,68 @@
+"""Revocation: the one function that revokes, and the word to everybody who holds a session of what was revoked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from edgeward.errors import NotFound, UsageError
+from edgeward.model.audit import Event
+from edgeward.model.authority import CertificateRecord, Reason
+from edgeward.pki import names
+from edgeward.stores.port import Store
+
+REVOCABLE = ("device", "operator")
+"""Profiles that can be revoked by name or serial; the server's own certificate is replaced by re-issuing it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """What a revocation did: the certificates it revoked now, and the node it blocked, if any."""
+
+    node: str | None
+    revoked: tuple[CertificateRecord, ...]
+
+
+class Revoker:
+    """`revoked` is told of every certificate that is revoked, right after the store has it durably."""
+
+    def __init__(self, store: Store, revoked: Callable[[Sequence[CertificateRecord]], None]) -> None:
+        self._store = store
+        self._revoked = revoked
+
+    async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
+        """Revoke a node (and block it) or one certificate (`serial:HEX`); idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
+        if target.startswith("serial:"):
+            return await self._certificate(target.removeprefix("serial:"), reason, actor, now)
+        return await self._node(names.node_name(target), reason, actor, now)
+
+    async def _node(self, node: str, reason: Reason, actor: str, now: datetime) -> Revocation:
+        if await self._store.device(node) is None:
+            raise NotFound(what="node", name=node)
+        event = Event(at=now, actor=actor, action="node.revoked", object=f"node:{node}", facts={"reason": reason})
+        records = await self._store.block(node, now, reason, event)
+        self._revoked(records)
+        return Revocation(node=node, revoked=tuple(records))
+
+    async def _certificate(self, text: str, reason: Reason, actor: str, now: datetime) -> Revocation:
+        serial = canonical_serial(text)
+        record = await self._store.by_serial(serial)
+        if record is None:
+            raise NotFound(what="certificate with serial", name=serial)
+        if record.profile not in REVOCABLE:
+            raise UsageError(
+                problem=f"the {record.profile} certificate of the authority itself is replaced, not revoked"
+            )
+        event = Event(
+            at=now, actor=actor, action="certificate.revoked", object=f"certificate:{serial}", facts={"reason": reason}
+        )
+        records = await self._store.revoke([serial], now, reason, event)
+        self._revoked(records)
+        return Revocation(node=None, revoked=tuple(records))
+
+
+def canonical_serial(text: str) -> str:
+    """A serial as the store has it: lower-case hex, no leading zeros, from any of `0x…`, `AB:CD:…`, `00ab…`. Raises `UsageError`."""
+    digits = text.strip().lower().removeprefix("0x").replace(":", "").lstrip("0")
+    if not digits or len(digits) > 40 or any(c not in "0123456789abcdef" for c in digits):
+        raise UsageError(problem="a serial is 1 to 40 hex digits, for example serial:3fa9…")
+    return digits
