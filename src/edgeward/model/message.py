@@ -59,7 +59,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """One message. `content` is JSON text, unparsed: `msgspec.json.decode(message.content)` reads it.
 
-    A struct of the JSON library instead of a dataclass, because one is made for every keepalive of every node: 0.5 us against 6.
+    A struct of the JSON library instead of a dataclass, because one is made for every keepalive of every node: 0.7 us, decoding
+    included.
     """
 
     header: Header = msgspec.field(default_factory=Header)
@@ -113,7 +114,7 @@ _Part = TypeVar("_Part", Header, Route)
 _strict = msgspec.json.Decoder(Message)
 _skim = msgspec.json.Decoder(_Skimmed)
 _members = msgspec.json.Decoder(dict[str, Raw])
-_values = {
+_values: dict[type, msgspec.json.Decoder[Any]] = {
     str: msgspec.json.Decoder(str),
     bool: msgspec.json.Decoder(bool),
     int: msgspec.json.Decoder(Milliseconds),
@@ -200,19 +201,24 @@ def decode(octets: bytes) -> Message:
     """
     try:
         try:
-            return _strict.decode(octets)
+            message = _strict.decode(octets)
         except msgspec.ValidationError:  # well-formed, but not spelt as we would: an unknown member, other case, null
             return _as_go_reads(octets)
+        _bound_envelope(octets, message.content)
+        return message
     except RecursionError as error:
         raise Unreadable(what="message", why="it is nested too deeply") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(what="message", why=str(error)) from error
 
 
-def _as_go_reads(octets: bytes) -> Message:
-    skimmed = _skim.decode(octets)
-    if len(octets) - len(memoryview(skimmed.content)) > MAX_ENVELOPE:
+def _bound_envelope(octets: bytes, content: Raw) -> None:
+    if len(octets) > MAX_ENVELOPE and len(octets) - len(memoryview(content)) > MAX_ENVELOPE:
         raise TooLarge(what="a message without its content", limit=MAX_ENVELOPE)
+
+
+def _as_go_reads(octets: bytes) -> Message:
+    _bound_envelope(octets, _skim.decode(octets).content)
     header, route, content = Header(), Route(), NULL
     for name, value in _members.decode(octets).items():
         match name.lower():
