@@ -1,0 +1,302 @@
+"""The files of an edge: its CA, its certificate and key, and where its servers are.
+
+    DIR/agent.toml                node, enrolment servers, hubs, project
+    DIR/ca/rootCA.crt             the pinned CA
+    DIR/certs -> certs.d/0007     the current pair: server.crt and server.key, in KubeEdge's names and formats
+    DIR/pending.key               the key of an enrolment whose answer has not arrived
+    DIR/lock                      held by the one process that works here
+
+The invariant: at every moment, also after a crash between any two steps, `certs` leads to a certificate and the key that belongs to it.
+A new pair is written into a generation of its own, synced, and becomes current by one rename of the symbolic link; only then is the
+old generation removed. A generation that a crash left half-made is never current, and the next swap removes it.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+
+from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
+from edgeward.errors import InsecureFile, NotFound, StoreUnavailable, Unavailable, Unreadable, UsageError
+from edgeward.files import (
+    Step,
+    check_directory,
+    make_private_directory,
+    no_step,
+    read_plain,
+    read_private,
+    sweep,
+    sync_directory,
+    write_new,
+    write_private,
+)
+from edgeward.pki import names, parse
+
+DEFAULT_PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
+"""KubeEdge's own default project id; a hub does not look at it, but it may not be empty."""
+
+_log = logging.getLogger(__name__)
+
+_PROJECT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_GENERATION = re.compile(r"[0-9]{4,}")
+_TRANSPORT = re.compile(r"[a-z]{1,20}")
+_CURRENT = re.compile(r"certs\.d/([0-9]{4,})")
+_FORGOTTEN_LINK = re.compile(r"\.certs\.[0-9a-f]{16}\.part")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Who this edge is and where its servers are: at least one of each, best first."""
+
+    node: str
+    https: tuple[Endpoint, ...]
+    hub: tuple[Endpoint, ...]
+    project: str = DEFAULT_PROJECT
+    transport: str = "websocket"
+
+    def __post_init__(self) -> None:
+        names.node_name(self.node)
+        if not self.https or not self.hub:
+            raise UsageError(problem="an agent needs the address of an enrolment server and of a hub")
+        if not _PROJECT.fullmatch(self.project):
+            raise UsageError(problem=f"{self.project!r} is not a project id: 1 to 64 letters, digits, `.`, `_` and `-`")
+        if not _TRANSPORT.fullmatch(self.transport):
+            raise UsageError(problem=f"{self.transport!r} is not the name of a transport")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A certificate and its private key, as files that belong together, and the certificate read."""
+
+    certificate: x509.Certificate
+    certificate_file: Path
+    key_file: Path
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Certificate file and key file."""
+        return self.certificate_file, self.key_file
+
+
+class Certificates:
+    """The directory of one edge. Its methods block for a few disk accesses."""
+
+    def __init__(self, directory: Path, *, step: Step = no_step) -> None:
+        self.directory = directory.absolute()
+        self._step = step
+
+    @property
+    def _ca_file(self) -> Path:
+        return self.directory / "ca" / "rootCA.crt"
+
+    @property
+    def _generations(self) -> Path:
+        return self.directory / "certs.d"
+
+    @property
+    def _current(self) -> Path:
+        return self.directory / "certs"
+
+    @property
+    def _pending(self) -> Path:
+        return self.directory / "pending.key"
+
+    @contextlib.contextmanager
+    def locked(self, *, make: bool = False) -> Iterator[None]:
+        """Be the only process that works on this directory; `make` it if it is not there.
+
+        What an earlier crash left is removed. Raises `Unavailable` when another one works here, `NotFound` or `InsecureDirectory`.
+        """
+        if make:
+            make_private_directory(self.directory)
+        check_directory(self.directory)
+        try:
+            descriptor = os.open(
+                self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise StoreUnavailable(why=f"cannot open {self.directory / 'lock'}: {error.strerror}") from error
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InsecureFile(path=self.directory / "lock", why="it is not a plain file")
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._sweep()
+            yield
+        except BlockingIOError as error:
+            raise Unavailable(problem=f"another edgeward join or agent is working on {self.directory}") from error
+        finally:
+            os.close(descriptor)
+
+    # ------------------------------------------------------------------------------------------------------- reading
+
+    def settings(self) -> Settings:
+        """What `agent.toml` says. Raises `NotFound` before the first join, `Unreadable`, `UsageError`, `InsecureFile`."""
+        path = self.directory / "agent.toml"
+        try:
+            read = tomllib.loads(read_plain(path).decode())
+        except ValueError as error:
+            raise Unreadable(what=f"configuration ({path})", why=str(error)) from error
+        try:
+            return Settings(
+                node=read["node"],
+                https=tuple(Endpoint.parse(t, default_port=HTTPS_PORT, scheme="https") for t in read["https"]),
+                hub=tuple(Endpoint.parse(t, default_port=HUB_PORT, scheme="wss") for t in read["hub"]),
+                project=read.get("project", DEFAULT_PROJECT),
+                transport=read.get("transport", "websocket"),
+            )
+        except KeyError as error:
+            raise Unreadable(what=f"configuration ({path})", why=f"{error.args[0]} is missing") from error
+        except (TypeError, AttributeError) as error:
+            raise Unreadable(what=f"configuration ({path})", why="a value is of the wrong kind") from error
+
+    def ca(self) -> bytes:
+        """The DER of the pinned CA. Raises `NotFound` before the first join, `Unreadable`, `InsecureFile`."""
+        return _one_certificate(read_plain(self._ca_file), self._ca_file)
+
+    def pair(self) -> Pair:
+        """The current pair. Raises `NotFound` when there is none, `Unreadable` when it is not a matching pair, `InsecureFile`."""
+        name = self._current_generation()
+        if name is None:
+            raise NotFound(what="certificate in", name=self.directory)
+        place = self._generations / name
+        pair_files = place / "server.crt", place / "server.key"
+        certificate = parse.certificate(_one_certificate(read_plain(pair_files[0]), pair_files[0]))
+        key = _key(read_private(pair_files[1]), pair_files[1])
+        if parse.spki(key.public_key()) != parse.spki(parse.public_key(certificate)):
+            raise Unreadable(what=f"pair ({self._current})", why="the key does not belong to the certificate")
+        return Pair(certificate=certificate, certificate_file=pair_files[0], key_file=pair_files[1])
+
+    def pending_key(self) -> ec.EllipticCurvePrivateKey | None:
+        """The key of an enrolment that was not answered, if there is one."""
+        try:
+            return _key(read_private(self._pending), self._pending)
+        except NotFound:
+            return None
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def keep_pending_key(self, key: ec.EllipticCurvePrivateKey) -> None:
+        """Keep `key` until `swap`, so that an enrolment whose answer is lost can be repeated with it."""
+        write_private(self._pending, key_pem(key), step=self._step)
+
+    def write_ca(self, der: bytes) -> None:
+        """Make `der` the pinned CA."""
+        make_private_directory(self._ca_file.parent)
+        sweep(self._ca_file.parent)
+        write_private(self._ca_file, certificate_pem(der), step=self._step)
+
+    def write_settings(self, settings: Settings) -> None:
+        """Write `agent.toml`."""
+        lines = [
+            "# Written by edgeward join. The first address of a list is tried first.",
+            f'node = "{settings.node}"',
+            f"https = {_strings(settings.https)}",
+            f"hub = {_strings(settings.hub)}",
+            f'project = "{settings.project}"',
+            f'transport = "{settings.transport}"',
+            "",
+        ]
+        write_private(self.directory / "agent.toml", "\n".join(lines).encode(), step=self._step)
+
+    def swap(self, certificate: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+        """Make `certificate` (DER) and its `key` the current pair, as one; then forget the old one and the pending key.
+
+        Raises `InsecureFile` when `certs` is not ours, `StoreUnavailable` when the disk refuses; then the old pair is still current.
+        """
+        current = self._current_generation()
+        make_private_directory(self._generations)
+        name = f"{1 + max((int(n) for n in self._numbers()), default=0):04d}"
+        place = self._generations / name
+        try:
+            self._step("make generation")
+            place.mkdir(mode=0o700)
+            place.chmod(0o700)
+            write_new(place / "server.crt", certificate_pem(certificate), step=self._step)
+            write_new(place / "server.key", key_pem(key), step=self._step)
+            sync_directory(place, step=self._step)
+            sync_directory(self._generations, step=self._step)
+            link = self.directory / f".certs.{secrets.token_hex(8)}.part"
+            self._step("link")
+            link.symlink_to(f"certs.d/{name}")
+            self._step("swap")
+            link.rename(self._current)
+            sync_directory(self.directory, step=self._step)
+        except OSError as error:
+            raise StoreUnavailable(why=f"cannot write below {self.directory}: {error.strerror}") from error
+        self._step(f"forget {current}")
+        self._sweep()
+        self._pending.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove generations that are not current, and temporary names."""
+        current = self._current_generation()
+        try:
+            for name in self._numbers():
+                if name != current:
+                    self._step("remove generation")
+                    check_directory(self._generations / name)
+                    shutil.rmtree(self._generations / name)
+            sweep(self.directory)
+            for entry in self.directory.iterdir():
+                if _FORGOTTEN_LINK.fullmatch(entry.name) and entry.is_symlink():
+                    entry.unlink()
+        except OSError as error:  # what is current is not touched, and the next sweep tries again
+            _log.warning("cannot remove what is left of an older pair below %s: %s", self.directory, error.strerror)
+
+    def _numbers(self) -> list[str]:
+        if not self._generations.exists():
+            return []
+        check_directory(self._generations)
+        return [entry.name for entry in self._generations.iterdir() if _GENERATION.fullmatch(entry.name)]
+
+    def _current_generation(self) -> str | None:
+        """The name of the generation that `certs` leads to; None before the first join."""
+        if not os.path.lexists(self._current):
+            return None
+        if not self._current.is_symlink():
+            raise InsecureFile(path=self._current, why="it is not the agent's link to its certificates")
+        found = _CURRENT.fullmatch(str(self._current.readlink()))
+        if found is None:
+            raise InsecureFile(path=self._current, why="it leads outside the agent's directory")
+        check_directory(self._generations / found[1])
+        return found[1]
+
+
+def _strings(endpoints: tuple[Endpoint, ...]) -> str:
+    return "[" + ", ".join(f'"{endpoint}"' for endpoint in endpoints) + "]"
+
+
+def certificate_pem(der: bytes) -> bytes:
+    """One certificate as KubeEdge stores it: PEM `CERTIFICATE`."""
+    return parse.certificate(der).public_bytes(Encoding.PEM)
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as KubeEdge can read it: PEM `EC PRIVATE KEY` (SEC 1), not encrypted."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+
+
+def _one_certificate(pem: bytes, path: Path) -> bytes:
+    found: list[x509.Certificate] = parse.guarded(f"certificate ({path})", lambda: x509.load_pem_x509_certificates(pem))
+    if len(found) != 1:
+        raise Unreadable(what=f"certificate ({path})", why=f"it has {len(found)} certificates instead of one")
+    return found[0].public_bytes(Encoding.DER)
+
+
+def _key(pem: bytes, path: Path) -> ec.EllipticCurvePrivateKey:
+    key = parse.guarded(f"private key ({path})", lambda: load_pem_private_key(pem, None))
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Unreadable(what=f"private key ({path})", why="it is not an EC key")
+    return key
