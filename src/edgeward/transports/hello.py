@@ -1,0 +1,87 @@
+"""The first words of a TLS client, read before OpenSSL sees them: which server it calls and which protocols it offers.
+
+OpenSSL, as Python offers it, ignores a list of protocols (ALPN) without one of ours, and forgets the server name when a handshake fails.
+Nothing here decides what is sound TLS: a hello that this module cannot read goes to OpenSSL, which answers with the right alert.
+"""
+
+from dataclasses import dataclass
+
+_HANDSHAKE = 22
+_CLIENT_HELLO = 1
+_SERVER_NAME = 0
+_ALPN = 16
+
+MAX_HELLO = 5 + 16384
+"""Octets that are waited for: one TLS record of the largest size (RFC 8446 section 5.1). Real hellos have 200 to 2,000."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """What a ClientHello says: the server name (RFC 6066 section 3), and the protocols offered (RFC 7301), None without the extension."""
+
+    server_name: str | None = None
+    protocols: tuple[bytes, ...] | None = None
+
+
+UNREADABLE = Hello()
+
+
+def read(octets: bytes) -> Hello | None:
+    """The ClientHello at the start of `octets`; None while more of it must arrive.
+
+    `UNREADABLE` for anything that is not a ClientHello in one record. Bounded work, never raises.
+    """
+    if len(octets) < 5:
+        return None if octets[:1] in (b"", b"\x16") else UNREADABLE
+    if octets[0] != _HANDSHAKE:
+        return UNREADABLE
+    end = 5 + int.from_bytes(octets[3:5], "big")
+    if end > MAX_HELLO or end < 48:
+        return UNREADABLE
+    if len(octets) < end:
+        return None
+    if octets[5] != _CLIENT_HELLO or int.from_bytes(octets[6:9], "big") != end - 9:
+        return UNREADABLE
+    try:
+        return _extensions(octets, end)
+    except IndexError:
+        return UNREADABLE
+
+
+def _extensions(octets: bytes, end: int) -> Hello:
+    at = 9 + 2 + 32
+    at += 1 + octets[at]  # session id
+    at += 2 + (octets[at] << 8 | octets[at + 1])  # cipher suites
+    at += 1 + octets[at]  # compression methods
+    at += 2  # length of the extensions: they fill the rest
+    server_name = None
+    protocols = None
+    while at + 4 <= end:
+        kind = octets[at] << 8 | octets[at + 1]
+        start = at + 4
+        at = start + (octets[at + 2] << 8 | octets[at + 3])
+        if at > end:
+            return UNREADABLE
+        if kind == _SERVER_NAME:
+            server_name = _host(octets[start:at])
+        elif kind == _ALPN:
+            protocols = _names(octets[start:at])
+    return Hello(server_name=server_name, protocols=protocols)
+
+
+def _host(entry: bytes) -> str | None:
+    """The one host name in a server_name extension: list length (2), kind 0 (1), length (2), name."""
+    name = entry[5:]
+    if entry[2:3] != b"\x00" or int.from_bytes(entry[3:5], "big") != len(name) or not 0 < len(name) <= 255:
+        return None
+    return name.decode("ascii", "backslashreplace")
+
+
+def _names(entry: bytes) -> tuple[bytes, ...]:
+    """The protocols of an ALPN extension: list length (2), then each with its length (1)."""
+    found = []
+    at = 2
+    while at < len(entry):
+        found.append(entry[at + 1 : at + 1 + entry[at]])
+        at += 1 + entry[at]
+    return tuple(found)

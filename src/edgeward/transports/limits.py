@@ -1,0 +1,119 @@
+"""How much one address and all together may ask of a listener: connections that have proved nothing yet, and requests a second.
+
+An address is never blocked, because a whole site may sit behind one: a full waiting room puts out whoever waits longest, which is the
+one that does not mean to finish, and lets the newcomer in.
+"""
+
+import ipaddress
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Member = TypeVar("Member", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsLimits:
+    """What a peer may take before it has proved anything."""
+
+    handshake_seconds: float = 10.0
+    """From the TCP connection to the end of the handshake. KubeEdge's own hub allows 10 s too."""
+    handshake_octets: int = 131_072
+    """Read before the end of the handshake. OpenSSL takes 100 KiB of certificates; a real edge sends about 2 KiB."""
+    handshakes: int = 4096
+    """Connections at a time that have not finished the handshake. One more puts out the one that has waited longest."""
+    handshakes_per_address: int = 256
+    """The same for one address (a /64 of IPv6)."""
+    close_seconds: float = 10.0
+    """For the peer to take what was written before the close, if it is slow; then the connection is cut."""
+    linger_seconds: float = 2.0
+    """For the peer to close its side after ours, so that our last words are not lost in a reset."""
+    linger_octets: int = 4_194_304
+    """Thrown away meanwhile; a peer that sends more than that is cut."""
+
+
+def network_of(address: str) -> str:
+    """The key under which an IP address is counted: itself for IPv4, its /64 for IPv6 (one site holds at least that), else as it is."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64)) + "/64"
+
+
+class WaitingRoom(Generic[Member]):
+    """Members that have proved nothing yet: at most `total`, at most `per_address` of one address. The longest waiting leaves first."""
+
+    __slots__ = ("_by_address", "_members", "_per_address", "_total")
+
+    def __init__(self, total: int, per_address: int) -> None:
+        self._total = total
+        self._per_address = per_address
+        self._members: dict[Member, str] = {}
+        self._by_address: dict[str, dict[Member, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def enter(self, member: Member, address: str) -> Member | None:
+        """Let `member` in; the member that had to leave for it, or None. Constant time, but for a rare sweep of freed places."""
+        same = self._by_address.get(address)
+        out = None
+        if same is not None and len(same) >= self._per_address:
+            out = next(iter(same))
+        elif len(self._members) >= self._total:
+            out = next(iter(self._members))
+        if out is not None:
+            self.leave(out)
+        self._members[member] = address
+        self._by_address.setdefault(address, {})[member] = None
+        return out
+
+    def leave(self, member: Member) -> None:
+        """`member` has proved itself or is gone. One that is not here is ignored."""
+        address = self._members.pop(member, None)
+        if address is None:
+            return
+        same = self._by_address[address]
+        del same[member]
+        if not same:
+            del self._by_address[address]
+
+
+class RateLimit:
+    """A token bucket for each address: `rate` requests a second on average, `burst` at once (GCRA: one number an address).
+
+    `clock` gives seconds that never go back. `table` bounds the memory: at most twice as many addresses are remembered, and one that has
+    been quiet while that many others came starts afresh.
+    """
+
+    __slots__ = ("_clock", "_now", "_older", "_step", "_table", "_tolerance")
+
+    def __init__(
+        self, *, clock: Callable[[], float], rate: float = 5000.0, burst: int = 10_000, table: int = 65_536
+    ) -> None:
+        self._clock = clock
+        self._step = 1.0 / rate
+        self._tolerance = (burst - 1) / rate
+        self._table = table
+        self._now: dict[str, float] = {}
+        self._older: dict[str, float] = {}
+
+    def admit(self, address: str) -> float:
+        """0 when `address` may have one more request, which is then counted; else the seconds until it may."""
+        now = self._clock()
+        due = self._now.get(address)
+        if due is None:
+            due = self._older.get(address, now)
+            if len(self._now) >= self._table:
+                self._older = self._now
+                self._now = {}
+        if due - now > self._tolerance:
+            self._now[address] = due
+            return due - now - self._tolerance
+        self._now[address] = (due if due > now else now) + self._step
+        return 0.0

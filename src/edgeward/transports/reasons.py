@@ -1,0 +1,62 @@
+"""Why a TLS handshake failed, in words: OpenSSL's reasons as sentences about the peer, and the alerts that went with them."""
+
+import re
+import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandshakeFailure:
+    """A handshake that did not succeed. `code` is for programs, `reason` for people; `alert` is the TLS alert that was sent or received,
+    in the words of RFC 8446 section 6 (`unknown ca`), None if there was none."""
+
+    address: str
+    server_name: str | None
+    code: str
+    """`tls`, `timeout`, `crowded`, `too-large`, `closed`, `plain-http`, `protocol` (ALPN) or `session_reused`."""
+    reason: str
+    alert: str | None = None
+
+
+_ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_ALERT_(\w+)")
+
+_REASONS = {
+    "UNSUPPORTED_PROTOCOL": ("it offers no TLS version of 1.2 or later", "protocol version"),
+    "VERSION_TOO_LOW": ("it offers no TLS version of 1.2 or later", "protocol version"),
+    "WRONG_VERSION_NUMBER": ("it does not speak TLS, or an unknown version of it", "protocol version"),
+    "NO_SHARED_CIPHER": ("it offers no cipher suite that is allowed here", "handshake failure"),
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": ("it presented no client certificate", "certificate required"),
+    "EXCESSIVE_MESSAGE_SIZE": ("it sent a handshake message larger than allowed", "illegal parameter"),
+    "NO_RENEGOTIATION": ("it asked for a renegotiation", "no renegotiation"),
+    "BAD_SIGNATURE": ("its signature does not verify with the key of its certificate", "decrypt error"),
+    "UNEXPECTED_EOF_WHILE_READING": ("it closed the connection without saying so", None),
+}
+
+_VERIFY_ALERTS = {
+    7: "decrypt error",  # certificate signature failure
+    9: "bad certificate",  # not yet valid
+    10: "certificate expired",
+    18: "unknown ca",  # self-signed
+    19: "unknown ca",
+    20: "unknown ca",  # no issuer found
+    21: "unknown ca",
+    23: "certificate revoked",
+    26: "unsupported certificate",  # purpose
+}
+"""OpenSSL's X509_V_ERR numbers and the alerts that it sends for them (ssl/statem/statem_lib.c); for others it sends `bad certificate`."""
+
+
+def explain(error: ssl.SSLError) -> tuple[str, str | None]:
+    """An error of OpenSSL as a sentence about the peer, and the TLS alert that went with it, sent or received."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        words = f"its certificate does not verify: {error.verify_message}"
+        return words, _VERIFY_ALERTS.get(error.verify_code, "bad certificate")
+    reason = error.reason or ""
+    alert = _ALERT.fullmatch(reason)
+    if alert is not None:
+        name = alert[1].lower().replace("_", " ")
+        return f"it sent the alert: {name}", name
+    known = _REASONS.get(reason)
+    if known is not None:
+        return known
+    return (reason or str(error)).lower().replace("_", " "), None

@@ -1,0 +1,595 @@
+"""TLS over a plain TCP transport: our own driver of the standard library's OpenSSL, for listeners and for the agent.
+
+The event loops' own TLS closes a failed handshake without its alert, hides why it failed and holds 256 KiB for each connection. Here
+every failed handshake is reported once with its reason, and its alert reaches the peer. One object is both ends of the machinery: the
+protocol of the TCP transport below and the transport of the protocol above. What holds:
+
+- the protocol above sees `connection_made` only after a finished handshake, and then `connection_lost` exactly once;
+- a connection that has not finished its handshake costs a few hundred octets until its first message is complete, has one deadline
+  that nothing extends, and leaves when newer ones need its place;
+- a truncated, garbled or hostile stream ends the connection and raises nothing into the loop.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from edgeward.errors import HandshakeFailed, Unreachable
+from edgeward.transports import hello
+from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
+from edgeward.transports.reasons import HandshakeFailure, explain
+
+_PIECE = 16384
+"""Octets that pass through OpenSSL's memory at a time: one record. Its buffers grow to the largest piece ever and never shrink."""
+
+_GREETING, _SHAKING, _OPEN, _CLOSING, _CLOSED = range(5)
+
+_PLAIN_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\nConnection: close\r\n\r\n"
+    b"this port speaks HTTPS: use https:// instead of http:// .\n"
+)
+_NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
+"""A fatal alert as it is sent before any key is agreed (RFC 7301 section 3.2)."""
+
+
+class _Side:
+    """What differs between the two ends of a connection."""
+
+    __slots__ = ()
+
+    limits: TlsLimits
+    server: bool
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        raise NotImplementedError
+
+    def arrived(self, connection: "Connection") -> None:
+        """A TCP connection stands."""
+
+    def left(self, connection: "Connection") -> None:
+        """A handshake is over, one way or the other."""
+
+    def inspect(self, tls: ssl.SSLObject) -> str | None:
+        """After the handshake: None, or why this session is refused."""
+        return None
+
+    def above(self, connection: "Connection") -> asyncio.Protocol:
+        """The protocol for a finished handshake."""
+        raise NotImplementedError
+
+    def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
+        """The handshake did not succeed; `error` is what a verifier raised."""
+
+
+class Connection(asyncio.Transport, asyncio.Protocol):
+    """One TLS connection. To the protocol above it is an `asyncio.Transport`; the methods of a protocol are for the loop alone.
+
+    `get_extra_info` knows `peername`, `sockname`, `peer_certificate` (DER or None), `server_name` (SNI), `cipher`, `tls_version`,
+    `alpn` and `ssl_object`.
+    """
+
+    __slots__ = (
+        "_above",
+        "_address",
+        "_ended",
+        "_error",
+        "_first",
+        "_half_closed",
+        "_incoming",
+        "_loop",
+        "_octets",
+        "_outgoing",
+        "_paused",
+        "_server_name",
+        "_side",
+        "_state",
+        "_tcp",
+        "_timer",
+        "_tls",
+    )
+
+    _incoming: ssl.MemoryBIO
+    _loop: asyncio.AbstractEventLoop
+    _outgoing: ssl.MemoryBIO
+    _tcp: asyncio.Transport
+    _tls: ssl.SSLObject
+
+    def __init__(self, side: _Side) -> None:
+        self._side = side
+        self._above = _NOBODY
+        self._state = _GREETING
+        self._address = ""
+        self._server_name: str | None = None
+        self._first = b""
+        self._octets = 0
+        self._paused = False
+        self._ended = False
+        self._half_closed = False
+        self._error: Exception | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ------------------------------------------------------------------------------------------ the protocol of the TCP below
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP stands: the deadline of the handshake begins."""
+        self._tcp = transport  # type: ignore[assignment]  # loops give a full transport to a stream protocol
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else ""
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._side.limits.handshake_seconds, self._out_of_time)
+        self._side.arrived(self)
+        if not self._side.server and self._state == _GREETING:
+            self._start()
+            self._shake()
+
+    def data_received(self, data: bytes) -> None:
+        """Ciphertext."""
+        if self._state == _OPEN:
+            if len(data) <= _PIECE:
+                self._incoming.write(data)
+                self._decrypt()
+            else:
+                self._feed(data)
+            return
+        self._octets += len(data)
+        if self._state == _GREETING:
+            self._greet(data)
+        elif self._state == _SHAKING:
+            self._feed(data)
+            limit = self._side.limits.handshake_octets
+            if self._state == _SHAKING and self._octets > limit:
+                self._fail("too-large", f"it sent more than {limit} octets before the end of the handshake")
+        elif self._octets > self._side.limits.linger_octets:
+            self._tcp.abort()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more. The protocol above may still want to answer, so an open connection is left to us."""
+        self._half_closed = True
+        if self._state <= _SHAKING:
+            self._closed_early()
+        elif self._state == _OPEN:
+            self._end()
+        return self._state == _OPEN
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP is gone."""
+        if self._state <= _SHAKING:
+            self._closed_early()
+        self._state = _CLOSED
+        self._stop_timer()
+        above, self._above = self._above, _NOBODY  # breaks the circle between the two
+        above.connection_lost(self._error or exc)
+
+    def pause_writing(self) -> None:
+        """The TCP buffer is full: so is ours."""
+        if self._state == _OPEN:
+            self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The TCP buffer has room again."""
+        if self._state == _OPEN:
+            self._above.resume_writing()
+
+    # -------------------------------------------------------------------------------------------------------- the handshake
+
+    def _start(self) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = self._side.wrap(self._incoming, self._outgoing)
+        self._state = _SHAKING
+
+    def _greet(self, data: bytes) -> None:
+        """Wait for the whole ClientHello, and look at it before OpenSSL does."""
+        first = self._first + data if self._first else data
+        if first[:1].isupper():  # a method; a TLS record begins with 0x16
+            self._tcp.write(_PLAIN_HTTP)
+            self._fail("plain-http", "it speaks HTTP without TLS")
+            return
+        greeting = hello.read(first)
+        if greeting is None:
+            self._first = first
+            return
+        self._first = b""
+        self._server_name = greeting.server_name
+        if greeting.protocols is not None and b"http/1.1" not in greeting.protocols:
+            self._tcp.write(_NO_APPLICATION_PROTOCOL)
+            self._fail(
+                "protocol", "it offers protocols (ALPN), and http/1.1 is not among them", "no application protocol"
+            )
+            return
+        self._start()
+        self._feed(first)
+
+    def _shake(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError as error:
+            self._flush()  # the alert
+            self._fail("tls", *explain(error))
+        else:
+            self._flush()
+            self._finish()
+
+    def _finish(self) -> None:
+        try:
+            why = self._side.inspect(self._tls)
+        except Exception as error:  # whatever a verifier says ends this connection and is told to who dials
+            self._error = error
+            self._farewell()
+            self._fail("tls", str(error))
+            return
+        if why is not None:
+            self._farewell()
+            self._fail("session_reused", why)
+            return
+        self._settled()
+        self._state = _OPEN
+        self._above = self._side.above(self)
+        self._above.connection_made(self)
+        self._decrypt()
+
+    def _settled(self) -> None:
+        self._stop_timer()
+        self._side.left(self)
+
+    def _fail(self, code: str, reason: str, alert: str | None = None) -> None:
+        """End an unfinished handshake and report it; what was written before, an alert, goes out first."""
+        self._settled()
+        self._state = _CLOSING
+        self._first = b""
+        self._close_tcp()
+        failure = HandshakeFailure(
+            address=self._address, server_name=self._server_name, code=code, reason=reason, alert=alert
+        )
+        self._side.failed(failure, self._error)
+
+    def _out_of_time(self) -> None:
+        limit = self._side.limits.handshake_seconds
+        self._fail("timeout", f"it did not finish the handshake in {limit:g} s")
+        self._tcp.abort()
+
+    def _closed_early(self) -> None:
+        if self._octets or not self._side.server:
+            self._fail("closed", "it closed the connection during the handshake")
+        else:  # a port that is looked at, by a load balancer for one, is no failed handshake
+            self._settled()
+            self._state = _CLOSING
+            self._tcp.close()
+
+    def put_out(self, reason: str) -> None:
+        """End an unfinished handshake whose place is needed."""
+        self._fail("crowded", reason)
+        self._tcp.abort()
+
+    # ------------------------------------------------------------------------------------------------------------- octets up
+
+    def _feed(self, data: bytes) -> None:
+        """A read, a piece at a time; all of it is taken even when the protocol above pauses in between."""
+        view = memoryview(data)
+        for at in range(0, len(data), _PIECE):
+            self._incoming.write(view[at : at + _PIECE])
+            if self._state == _OPEN:
+                self._decrypt()
+            elif self._state == _SHAKING:
+                self._shake()
+            else:
+                return
+
+    def _decrypt(self) -> None:
+        tls = self._tls
+        incoming = self._incoming
+        try:
+            while self._state == _OPEN and not self._paused:
+                # what the read can give at most; nothing in either place means nothing to read, without asking
+                size = incoming.pending + tls.pending()
+                if not size:
+                    break
+                plain = tls.read(size)
+                if plain:
+                    self._above.data_received(plain)
+                else:
+                    self._end()
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._broken(error)
+            return
+        if self._outgoing.pending and self._state == _OPEN:  # an answer to a key update
+            self._flush()
+
+    def _end(self) -> None:
+        """The peer's last octet was read: by its close_notify, or without one."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self._above.eof_received():
+            self.close()
+
+    def _broken(self, error: ssl.SSLError) -> None:
+        """The stream is not TLS any more, or the peer sent an alert. Its own alert goes out, the rest is dropped."""
+        self._flush()
+        self._error = HandshakeFailed(address=self._address, why=explain(error)[0])
+        self._state = _CLOSING
+        self._close_tcp()
+
+    # ----------------------------------------------------------------------------------------------------------- octets down
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._tcp.write(self._outgoing.read())
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt and send; ignored after `close`."""
+        if self._state != _OPEN or not data:
+            return
+        try:
+            if len(data) <= _PIECE:
+                self._tls.write(data)
+                self._tcp.write(self._outgoing.read())
+                return
+            view = memoryview(data).cast("B")
+            for at in range(0, len(view), _PIECE):
+                self._tls.write(view[at : at + _PIECE])
+                self._tcp.write(self._outgoing.read())
+        except ssl.SSLError as error:
+            self._broken(error)
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send the pieces as one."""
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        """False: the end of sending is the end of the connection here."""
+        return False
+
+    def close(self) -> None:
+        """Send close_notify after what was written, then close."""
+        if self._state != _OPEN:
+            return
+        self._farewell()
+        self._state = _CLOSING
+        self._close_tcp()
+
+    def _farewell(self) -> None:
+        with contextlib.suppress(ssl.SSLError):  # it wants the peer's close_notify too: nobody waits for that
+            self._tls.unwrap()
+        self._flush()
+
+    def _close_tcp(self) -> None:
+        """Close in a way that the last words reach the peer.
+
+        A socket that is closed with unread octets in it sends a reset, which destroys at the peer what it has not read yet: an alert, or
+        the answer to a request whose body was refused. So the end of sending is said first, and what still comes is thrown away unread.
+        """
+        self._stop_timer()
+        if self._half_closed or self._tcp.is_closing():
+            self._tcp.close()
+            if not self._tcp.get_write_buffer_size():
+                return
+        else:
+            if self._paused:
+                self._tcp.resume_reading()
+            self._tcp.write_eof()
+        self._octets = 0
+        limits = self._side.limits
+        patience = limits.close_seconds if self._tcp.get_write_buffer_size() else limits.linger_seconds
+        self._timer = self._loop.call_later(patience, self._tcp.abort)
+
+    def abort(self) -> None:
+        """Cut the connection: not one more octet goes out, not even those that wait."""
+        if self._state <= _SHAKING:
+            self._settled()
+        if self._state != _CLOSED:
+            self._state = _CLOSING
+            self._tcp.abort()
+
+    # ------------------------------------------------------------------------------------------- the rest of a transport
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def is_closing(self) -> bool:
+        """Whether `close` or `abort` was called, or the connection is gone."""
+        return self._state >= _CLOSING
+
+    def pause_reading(self) -> None:
+        """No `data_received` until `resume_reading`; at most one read waits inside."""
+        if not self._paused:
+            self._paused = True
+            self._tcp.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on where `pause_reading` stopped."""
+        if self._paused:
+            self._paused = False
+            self._tcp.resume_reading()
+            self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if self._state == _OPEN:
+            self._decrypt()
+
+    def is_reading(self) -> bool:
+        """Whether octets are read."""
+        return not self._paused and self._state == _OPEN
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """The marks, in octets of ciphertext, at which the protocol above is paused and resumed."""
+        self._tcp.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_size(self) -> int:
+        """Octets of ciphertext that the kernel has not taken yet."""
+        return self._tcp.get_write_buffer_size()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Put another protocol above, as an upgrade does."""
+        self._above = protocol  # type: ignore[assignment]  # a stream has a stream protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol above."""
+        return self._above
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See the class."""
+        match name:
+            case "peer_certificate":
+                return self._tls.getpeercert(binary_form=True)
+            case "server_name":
+                return self._server_name
+            case "cipher":
+                return self._tls.cipher()
+            case "tls_version":
+                return self._tls.version()
+            case "alpn":
+                return self._tls.selected_alpn_protocol()
+            case "ssl_object":
+                return self._tls
+            case _:
+                return self._tcp.get_extra_info(name, default)
+
+
+_NOBODY = asyncio.Protocol()
+
+
+class Listener(_Side):
+    """A TLS server: give it to `loop.create_server`, which calls it for each connection.
+
+    `context` is asked at each connection, so a new certificate counts from the next one on and drops none. `inner` makes the protocol for
+    a finished handshake. `mutual`: a resumed session is refused, because it would carry a client certificate of before. `refused` hears of
+    every handshake that failed: many a second under attack, so it must be cheap. It must not raise.
+    """
+
+    server = True
+
+    def __init__(
+        self,
+        *,
+        context: Callable[[], ssl.SSLContext],
+        inner: Callable[[], asyncio.Protocol],
+        refused: Callable[[HandshakeFailure], None],
+        mutual: bool = False,
+        limits: TlsLimits | None = None,
+    ) -> None:
+        self.limits = limits or TlsLimits()
+        self._context = context
+        self._inner = inner
+        self._refused = refused
+        self._mutual = mutual
+        self._waiting: WaitingRoom[Connection] = WaitingRoom(self.limits.handshakes, self.limits.handshakes_per_address)
+
+    def __call__(self) -> asyncio.Protocol:
+        return Connection(self)
+
+    @property
+    def handshakes(self) -> int:
+        """Connections that have not finished their handshake."""
+        return len(self._waiting)
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return self._context().wrap_bio(incoming, outgoing, server_side=True)
+
+    def arrived(self, connection: Connection) -> None:
+        out = self._waiting.enter(connection, network_of(connection._address))
+        if out is not None:
+            out.put_out("it left its place to newer ones: too many connections had not finished their handshake")
+
+    def left(self, connection: Connection) -> None:
+        self._waiting.leave(connection)
+
+    def inspect(self, tls: ssl.SSLObject) -> str | None:
+        if self._mutual and tls.session_reused:
+            return "it resumed an earlier session, which proves nothing about its certificate now"
+        return None
+
+    def above(self, connection: Connection) -> asyncio.Protocol:
+        return self._inner()
+
+    def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
+        self._refused(failure)
+
+
+class _Dial(_Side):
+    """One attempt to connect."""
+
+    server = False
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        inner: Callable[[], asyncio.Protocol],
+        server_hostname: str,
+        verify_server: Callable[[ssl.SSLObject], None] | None,
+        address: str,
+        limits: TlsLimits,
+    ) -> None:
+        self.limits = limits
+        self._address = address
+        self._context = context
+        self._inner = inner
+        self._server_hostname = server_hostname
+        self._verify_server = verify_server
+        self.done: asyncio.Future[asyncio.Protocol] = asyncio.get_running_loop().create_future()
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return self._context.wrap_bio(incoming, outgoing, server_hostname=self._server_hostname)
+
+    def inspect(self, tls: ssl.SSLObject) -> str | None:
+        if self._verify_server is not None:
+            self._verify_server(tls)
+        return None
+
+    def above(self, connection: Connection) -> asyncio.Protocol:
+        protocol = self._inner()
+        if not self.done.done():
+            self.done.set_result(protocol)
+        return protocol
+
+    def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(error or HandshakeFailed(address=self._address, why=failure.reason))
+
+
+async def connect(
+    host: str,
+    port: int,
+    *,
+    context: ssl.SSLContext,
+    inner: Callable[[], asyncio.Protocol],
+    server_hostname: str | None = None,
+    verify_server: Callable[[ssl.SSLObject], None] | None = None,
+    limits: TlsLimits | None = None,
+) -> tuple[Connection, asyncio.Protocol]:
+    """A TLS connection to `host`:`port` and the protocol that `inner` made for it, its `connection_made` already called.
+
+    `server_hostname`: the name called (SNI) and, if the context checks names, verified; `host` unless given. `verify_server` runs after
+    the handshake and before anything else: what it raises closes the connection and is raised here. `limits.handshake_seconds` is
+    allowed for the TCP connection and for the handshake each. Raises `Unreachable` (no TCP) and `HandshakeFailed` (with the reason). In
+    TLS 1.3 a server judges the client's certificate after this returns: `connection_lost` of the protocol then gets a `HandshakeFailed`.
+    """
+    limits = limits or TlsLimits()
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    side = _Dial(context, inner, server_hostname or host, verify_server, address, limits)
+    connection: Connection | None = None
+    protocol: asyncio.Protocol | None = None
+    try:
+        async with asyncio.timeout(limits.handshake_seconds):
+            _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(side), host, port)
+        protocol = await side.done
+        return connection, protocol
+    except TimeoutError as error:
+        raise Unreachable(address=address, why=f"no answer in {limits.handshake_seconds:g} s") from error
+    except OSError as error:
+        if connection is not None:
+            raise
+        raise Unreachable(address=address, why=error.strerror or str(error)) from error
+    finally:
+        side.done.cancel()  # nobody waits for it any more
+        if connection is not None and protocol is None:
+            connection.abort()
