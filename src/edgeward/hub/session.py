@@ -55,7 +55,9 @@ class State(Enum):
     """Its end is decided, and its connection is still there."""
     CLOSED = "closed"
 
-    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python function, on the path of every message
+    __hash__ = (
+        object.__hash__
+    )  # members are singletons; Enum's own hash is a Python function, on the path of every message
 
 
 class Event(Enum):
@@ -175,7 +177,7 @@ class Session:
         self._allowance = burst
         self._at = at
 
-    def receive(self, octets: bytes, at: float) -> Output | None:
+    def receive(self, octets: bytes | bytearray, at: float) -> Output | None:
         """A message came in, at time `at`."""
         if self.state is not State.OPEN:
             return None
@@ -193,8 +195,10 @@ class Session:
         """Somebody wants it closed."""
         return self._step(Event.CLOSE_ASKED, at, cause=cause, why=why)
 
-    def lost(self, at: float) -> Output | None:
-        """The connection is gone."""
+    def lost(self, at: float, cause: Cause = Cause.CLOSED) -> Output | None:
+        """The connection is gone; `cause` is why, unless its end was decided before."""
+        if self.state is State.OPEN:
+            self.cause = cause
         return self._step(Event.LOST, at)
 
     def owed(self, at: float) -> float:

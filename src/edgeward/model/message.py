@@ -193,7 +193,7 @@ def encode(message: Message) -> bytes:
     return _encode(message) + b"\n"
 
 
-def decode(octets: bytes) -> Message:
+def decode(octets: bytes | bytearray) -> Message:
     """The message in `octets`, one JSON document. Raises `Unreadable` or `TooLarge`: the sender's fault.
 
     The work is one pass over the octets, and the memory what the envelope needs: the content is not copied and not parsed, so its
@@ -212,12 +212,12 @@ def decode(octets: bytes) -> Message:
         raise Unreadable(what="message", why=str(error)) from error
 
 
-def _bound_envelope(octets: bytes, content: Raw) -> None:
+def _bound_envelope(octets: bytes | bytearray, content: Raw) -> None:
     if len(octets) > MAX_ENVELOPE and len(octets) - len(memoryview(content)) > MAX_ENVELOPE:
         raise TooLarge(what="a message without its content", limit=MAX_ENVELOPE)
 
 
-def _as_go_reads(octets: bytes) -> Message:
+def _as_go_reads(octets: bytes | bytearray) -> Message:
     _bound_envelope(octets, _skim.decode(octets).content)
     header, route, content = Header(), Route(), NULL
     for name, value in _members.decode(octets).items():

@@ -1,0 +1,98 @@
+"""What the hub writes to the store on the side: who is here, who was seen, what was dropped or refused.
+
+Nothing here is awaited where messages flow. Writes about one node happen in the order in which they were asked for, because a
+store may reorder what it commits together; writes about different nodes share a commit. A failure is logged and forgotten: presence is
+corrected by the next connection, and at the next start everybody is offline.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from edgeward.errors import EdgewardError, printable
+from edgeward.model.audit import Event
+from edgeward.model.device import Cause
+from edgeward.stores.port import Store
+
+_log = logging.getLogger(__name__)
+
+NOTES_BURST = 100.0
+NOTES_RATE = 10.0
+"""Audit records about refusals and dropped messages: at most 100 at once and 10 a second, so that a flood cannot fill the disk."""
+
+SEEN_AT_ONCE = 1000
+"""Moments in one write, so that an enrolment never waits for a whole fleet's."""
+
+Write = Callable[[], Awaitable[None]]
+
+
+class Presence:
+    """Writes to `store` in the background. `drain` waits for all of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queues: dict[str, deque[Write]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._notes = NOTES_BURST
+        self._noted_at = 0.0
+        self._omitted = 0
+
+    def connected(self, node: str, at: datetime, address: str) -> None:
+        """A session of `node` began."""
+        self._write(node, lambda: self._store.connected(node, at, address))
+
+    def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
+        """The last session of `node` ended."""
+        self._write(node, lambda: self._store.disconnected(node, at, cause))
+
+    def note(self, event: Event) -> None:
+        """Record a refusal or a dropped message, as far as the allowance goes; the next record says how many were left out."""
+        at = event.at.timestamp()
+        self._notes = min(NOTES_BURST, self._notes + max(0.0, at - self._noted_at) * NOTES_RATE)
+        self._noted_at = at
+        if self._notes < 1.0:
+            self._omitted += 1
+            return
+        self._notes -= 1.0
+        if self._omitted:
+            event.facts["omitted_before"] = self._omitted
+            self._omitted = 0
+        self._spawn(self._attempt(lambda: self._store.note(event), "note"))
+
+    async def seen(self, moments: list[tuple[str, datetime]]) -> None:
+        """Record when nodes were last heard of."""
+        for start in range(0, len(moments), SEEN_AT_ONCE):
+            chunk = moments[start : start + SEEN_AT_ONCE]
+            await self._attempt(lambda chunk=chunk: self._store.seen(chunk), "moments last seen")  # type: ignore[misc]
+
+    async def drain(self) -> None:
+        """Wait until everything asked for so far is written."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _write(self, node: str, write: Write) -> None:
+        queue = self._queues.get(node)
+        if queue is None:
+            self._queues[node] = deque((write,))
+            self._spawn(self._in_order(node))
+        else:
+            queue.append(write)
+
+    async def _in_order(self, node: str) -> None:
+        queue = self._queues[node]
+        while queue:
+            await self._attempt(queue.popleft(), f"presence of {node}")
+        del self._queues[node]
+
+    async def _attempt(self, write: Write, what: str) -> None:
+        try:
+            await write()
+        except EdgewardError as error:
+            _log.warning("%s not recorded: %s", what, printable(error))
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)  # the loop holds tasks weakly
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,429 @@
+"""The hub: admits nodes, keeps their sessions, passes messages up and down, and ends sessions for every cause there is.
+
+It does no I/O of its own: connections reach it through `admit`, which any transport can call, and it acts on them through `Link`. All
+of it runs in one event loop. What is decided synchronously stays decided: a session that is closed has left the registry before
+anything else happens, so that nothing is delivered from it or sent to it afterwards.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from edgeward.errors import Busy, CertificateRefused, EdgewardError, NotConnected, printable
+from edgeward.hub import authorise
+from edgeward.hub.authorise import Admitted, Claim
+from edgeward.hub.delivery import QUEUED, Answers, Watch, Watchers
+from edgeward.hub.presence import Presence
+from edgeward.hub.registry import Registry
+from edgeward.hub.session import (
+    BURST,
+    INTERVAL,
+    RATE,
+    Answer,
+    Close,
+    Deliver,
+    Ended,
+    Output,
+    Refresh,
+    Report,
+    Session,
+)
+from edgeward.model import http
+from edgeward.model import message as messages
+from edgeward.model.audit import Event
+from edgeward.model.device import Cause
+from edgeward.model.message import Header, Message
+from edgeward.stores.port import Store
+
+_log = logging.getLogger(__name__)
+
+SWEEP = 1.0
+"""Seconds between two looks for silent nodes."""
+
+LONGEST_HOLD = 10.0
+"""Seconds for which reading is paused at most at a time, so that a session that owes more is looked at again before it counts as silent."""
+
+GOODBYE: dict[Cause, tuple[int, str]] = {
+    Cause.CLOSED: (1000, ""),
+    Cause.REPLACED: (1008, "replaced by a newer connection of this node"),
+    Cause.PROTOCOL: (1007, "a message could not be read"),
+    Cause.SHUTDOWN: (1001, "the hub is shutting down"),
+    Cause.UNKNOWN: (1011, ""),
+}
+"""The close frame for each cause (RFC 6455 section 7.4.1). A cause without a line gets none: the connection is cut at once. For a
+revoked node not one octet may go out any more; a silent one would not read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may set. Times in seconds."""
+
+    nodes: int = 100_000
+    """Sessions at a time; one more node is refused with 503."""
+    keepalive: float = INTERVAL
+    """Without a keepalive for this long a node is gone."""
+    rate: float = RATE
+    """Messages a second from one node, for long."""
+    burst: float = BURST
+    """Messages at once from one node."""
+    flush: float = 30.0
+    """Between two writes of when nodes were last seen."""
+
+
+class Link(Protocol):
+    """A connection, as the hub needs it. `transports` has what fits."""
+
+    @property
+    def address(self) -> str:
+        """The peer's IP address."""
+        ...
+
+    def send(self, octets: bytes) -> None:
+        """Send one message."""
+        ...
+
+    def hold(self, seconds: float) -> None:
+        """Read nothing for a while."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye and close."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once, without another octet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Online:
+    """A live session, as a list shows it."""
+
+    node: str
+    address: str
+    fingerprint: bytes
+
+
+Delivery = Callable[[str, Message], None]
+
+
+class Attendance:
+    """One node's connection at the hub: receives from its link what the peer sends. Made by `Hub.admit`, live once `opened`."""
+
+    __slots__ = ("_dropped", "_hub", "_reported", "link", "session")
+
+    def __init__(self, hub: "Hub", session: Session) -> None:
+        self._hub = hub
+        self.session = session
+        self.link: Link | None = None
+        self._dropped = 0
+        self._reported = float("-inf")
+
+    def opened(self, link: Link) -> None:
+        """The connection stands."""
+        self.link = link
+        self._hub._opened(self, link)
+
+    def received(self, octets: bytes | bytearray) -> None:
+        """A message came in."""
+        at = self._hub.clock()
+        session = self.session
+        output = session.receive(octets, at)
+        if output is not None:
+            self._hub._perform(self, output)
+        self._charge(at)
+
+    def trifled(self) -> None:
+        """A frame that is no message and costs as much."""
+        self._charge(self._hub.clock())
+
+    def resumed(self) -> None:
+        """Its allowance has filled again. Its keepalives may have been waiting unread meanwhile: it is not held against it."""
+        self.session.heard = self._hub.clock()
+        self._hub.registry.heard(self)
+
+    def lost(self, fault: str) -> None:
+        """The connection is gone."""
+        if fault:
+            _log.warning("node %s: %s", self.session.node, printable(fault))
+        output = self.session.lost(self._hub.clock(), Cause.PROTOCOL if fault else Cause.CLOSED)
+        if output is not None:
+            self._hub._perform(self, output)
+        self.link = None
+
+    def _charge(self, at: float) -> None:
+        wait = self.session.owed(at)
+        if wait and self.link is not None:
+            self.link.hold(min(wait, LONGEST_HOLD))
+
+    def reportable(self, at: float) -> int:
+        """How many dropped messages a report about one more should speak of: 0 when the last report is less than a minute old."""
+        self._dropped += 1
+        if at - self._reported < 60.0:
+            return 0
+        dropped, self._dropped, self._reported = self._dropped, 0, at
+        return dropped
+
+
+class Hub:
+    """Everything together. `deliver` is told of every message that goes upward and must not block; `watch` is for those who may be slow.
+
+    `now` gives aware UTC, `new_id` a message id that was never used, `clock` seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        deliver: Delivery = lambda _node, _message: None,
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.clock = clock
+        self.registry: Registry[Attendance] = Registry()
+        self._store = store
+        self._now = now
+        self._new_id = new_id
+        self._deliver = deliver
+        self._answers = Answers()
+        self._watchers = Watchers()
+        self._presence = Presence(store)
+        self._flushed = clock()
+        self._stopped = False
+
+    # ------------------------------------------------------------------------------------------------------ its life
+
+    async def start(self) -> None:
+        """Before the first connection: whoever the store has as online is not."""
+        await self._store.all_offline(self._now(), Cause.UNKNOWN)
+
+    async def run(self) -> None:
+        """Sweep and flush until cancelled. A sweep that fails is logged, and the next one comes all the same."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await self.sweep()
+            except Exception:  # the shell of the loop: without it the watchdog would die unseen
+                _log.exception("the hub's sweep failed")
+
+    async def sweep(self) -> None:
+        """Close silent sessions; when it is time, record when nodes were last seen."""
+        at = self.clock()
+        for attendance in self.registry.silent(at - self.settings.keepalive):
+            self._do(attendance, attendance.session.silence(at))
+        if at - self._flushed >= self.settings.flush:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Record when nodes were last seen, of those heard of since the last time."""
+        at, since = self.clock(), self._flushed
+        self._flushed = at
+        now = self._now()
+        moments = [(node, now - timedelta(seconds=at - heard)) for node, heard in self.registry.heard_after(since)]
+        await self._presence.seen(moments)
+
+    async def shutdown(self) -> None:
+        """Close every session and admit no more; returns when everything about them is recorded."""
+        self._stopped = True
+        await self.flush()
+        for attendance in self.registry:
+            self._close(attendance, Cause.SHUTDOWN)
+        self._watchers.close()
+        await self._presence.drain()
+
+    async def settle(self) -> None:
+        """Wait until everything that happened so far is recorded."""
+        await self._presence.drain()
+
+    # ----------------------------------------------------------------------------------------------------- admission
+
+    async def admit(self, request: http.Request) -> Attendance | http.Response:
+        """Decide about an upgrade request: the receiver of its messages, or the answer that refuses it, which an edge will log."""
+        try:
+            return await self._admit(request)
+        except EdgewardError as error:
+            self._refused(request, error)
+            return http.text(authorise.status(error), f"{printable(error, 1000)}\n")
+
+    async def _admit(self, request: http.Request) -> Attendance:
+        claimed = authorise.claim(request)
+        candidate = self.registry.expect(claimed.node, claimed.fingerprint)
+        try:
+            admitted = await authorise.admit(self._store, claimed, self._now())
+            if admitted.superseded:
+                self.close_certificates(admitted.superseded, Cause.REVOKED)
+            if candidate.refused is not None:
+                raise CertificateRefused(why=f"it was {candidate.refused} just now")
+        finally:
+            self.registry.forget(candidate)
+        self._room_for(claimed)
+        return self._attendance(admitted)
+
+    def _room_for(self, claimed: Claim) -> None:
+        if self._stopped:
+            raise Busy(what="the hub is shutting down")
+        if len(self.registry) >= self.settings.nodes and self.registry.of_node(claimed.node) is None:
+            raise Busy(what=f"{self.settings.nodes} nodes are connected, and that is the limit")
+
+    def _attendance(self, admitted: Admitted) -> Attendance:
+        settings = self.settings
+        session = Session(admitted.node, admitted.fingerprint, self.clock(), rate=settings.rate, burst=settings.burst)
+        return Attendance(self, session)
+
+    def _refused(self, request: http.Request, error: EdgewardError) -> None:
+        claimed = printable(request.header("node_id"), 80)
+        facts: dict[str, str | int | list[str] | None] = {"address": request.address, "why": printable(error, 500)}
+        self._presence.note(
+            Event(
+                at=self._now(),
+                actor="unproven",
+                action=f"connection.refused.{error.code}",
+                object=f"node:{claimed}",
+                facts=facts,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------------ messages
+
+    async def send(self, node: str, message: Message, *, wait: float | None = None) -> Message | None:
+        """Send `message` to `node`; with `wait`, its answer, or None when none came in so many seconds.
+
+        A message without an id or a time gets them here. Raises `NotConnected`, also when the node goes while it is waited for.
+        """
+        header = message.header
+        if not header.msg_id or not header.timestamp:
+            header = Header(
+                msg_id=header.msg_id or self._new_id(),
+                parent_msg_id=header.parent_msg_id,
+                timestamp=header.timestamp or messages.milliseconds(self._now()),
+                resourceversion=header.resourceversion,
+                sync=header.sync,
+                type=header.type,
+            )
+            message = Message(header=header, route=message.route, content=message.content)
+        attendance = self.registry.of_node(node)
+        if attendance is None or attendance.link is None:
+            raise NotConnected(node=node)
+        if wait is None:
+            attendance.link.send(messages.encode(message))
+            return None
+        answer = self._answers.expect(node, header.msg_id)
+        try:
+            attendance.link.send(messages.encode(message))
+            async with asyncio.timeout(wait):
+                return await answer
+        except TimeoutError:
+            return None
+        finally:
+            self._answers.forget(node, header.msg_id)
+
+    def watch(self, queued: int = QUEUED) -> Watch:
+        """A stream of what nodes send, from now on; `with` closes it. A slow watcher loses the oldest and is told how many."""
+        return self._watchers.watch(queued)
+
+    # ------------------------------------------------------------------------------------------------------ sessions
+
+    def online(self) -> list[Online]:
+        """The live sessions, in no order."""
+        return [
+            Online(node=one.session.node, address=one.link.address, fingerprint=one.session.fingerprint)
+            for one in self.registry
+            if one.link is not None
+        ]
+
+    def close_certificates(self, fingerprints: Iterable[bytes], cause: Cause) -> int:
+        """Close the sessions opened with these certificates, and refuse those that are being opened. How many were closed."""
+        found = self.registry.of_certificates(fingerprints, cause)
+        for attendance in found:
+            self._close(attendance, cause)
+        return len(found)
+
+    def close_node(self, node: str, cause: Cause) -> bool:
+        """Close the session of a node, and refuse one that is being opened. Whether there was one."""
+        self.registry.refuse(node, cause)
+        attendance = self.registry.of_node(node)
+        if attendance is not None:
+            self._close(attendance, cause)
+        return attendance is not None
+
+    def _close(self, attendance: Attendance, cause: Cause) -> None:
+        self._do(attendance, attendance.session.close(cause, self.clock()))
+
+    def _do(self, attendance: Attendance, output: Output | None) -> None:
+        if output is not None:
+            self._perform(attendance, output)
+
+    def _opened(self, attendance: Attendance, link: Link) -> None:
+        older = self.registry.add(attendance)
+        if older is not None:
+            self._close(older, Cause.REPLACED)
+        attendance.session.heard = self.clock()
+        self._presence.connected(attendance.session.node, self._now(), link.address)
+        _log.info("node %s connected from %s", attendance.session.node, link.address)
+
+    def _perform(self, attendance: Attendance, output: Output) -> None:
+        """Do what a session says."""
+        match output:
+            case Refresh():
+                self.registry.heard(attendance)
+            case Deliver(message):
+                self._upward(attendance.session.node, message)
+            case Answer(to) if attendance.link is not None:
+                reply = messages.response_to(to, messages.ACK, msg_id=self._new_id(), now=self._now())
+                attendance.link.send(messages.encode(reply))
+            case Report(message, why):
+                self._report(attendance, message, why)
+            case Close(cause, why):
+                self._end(attendance, cause, why)
+            case Ended(cause):
+                self._gone(attendance, cause)
+
+    def _upward(self, node: str, message: Message) -> None:
+        self._answers.received(node, message)
+        self._deliver(node, message)
+        if self._watchers:
+            self._watchers.received(node, self._now(), message)
+
+    def _report(self, attendance: Attendance, message: Message, why: str) -> None:
+        dropped = attendance.reportable(self.clock())
+        if not dropped:
+            return
+        node = attendance.session.node
+        resource, source = printable(message.resource), printable(message.source)
+        _log.warning("node %s: dropped a %s, resource %s, source %s", node, why, resource, source)
+        facts: dict[str, str | int | list[str] | None] = {
+            "why": why,
+            "resource": resource,
+            "source": source,
+            "dropped": dropped,
+        }
+        self._presence.note(
+            Event(at=self._now(), actor=f"node:{node}", action="message.dropped", object=f"node:{node}", facts=facts)
+        )
+
+    def _end(self, attendance: Attendance, cause: Cause, why: str) -> None:
+        """The session's end is decided: it leaves the registry now, its connection follows."""
+        self._gone(attendance, cause)
+        if why:
+            _log.warning("node %s: %s", attendance.session.node, printable(why))
+        if attendance.link is None:
+            return
+        if cause in GOODBYE:
+            attendance.link.close(*GOODBYE[cause])
+        else:
+            attendance.link.abort()
+
+    def _gone(self, attendance: Attendance, cause: Cause) -> None:
+        """Record the end, unless a newer session of the node has taken its place or it was recorded before."""
+        if self.registry.remove(attendance):
+            node = attendance.session.node
+            self._answers.disconnected(node)
+            self._presence.disconnected(node, self._now(), cause)
+            _log.info("node %s disconnected: %s", node, cause)
