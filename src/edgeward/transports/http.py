@@ -1,0 +1,558 @@
+"""HTTP/1.1 over any stream transport: a request is read whole within limits, given to a protocol, and answered in its turn.
+
+The framing is llhttp's (RFC 9112); what may be asked, how much of it and how slowly is decided here:
+
+- one connection has one request in hand; pipelined ones wait in order, and no more than a limit of them;
+- a message whose length can be read in two ways is refused and the connection closed (RFC 9112 section 6.3): no request is smuggled;
+- whatever is refused before it is read whole gets its answer at once and ends the connection;
+- a failure that is not ours is logged under a number, and the answer says nothing but that number.
+"""
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import NamedTuple, NoReturn
+
+import httptools
+
+from edgeward.errors import InternalError, printable
+from edgeward.model.http import Request, Respond, Response, text
+from edgeward.transports.limits import RateLimit, WaitingRoom, network_of
+
+log = logging.getLogger(__name__)
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_IDLE, _HEAD, _BODY, _DEAF = range(4)
+"""Between requests; in the request line or the headers; in the body; reading no more."""
+
+_NEVER = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """What one peer, and all of them, may take. Deadlines are kept to within a quarter of the shortest of them."""
+
+    head_octets: int = 16_384
+    """Request line and headers. More is answered 431."""
+    headers: int = 100
+    body_octets: int = 65_536
+    """More is answered 413, before it is read where Content-Length says so. A CSR has 300 octets to 4 KiB."""
+    head_seconds: float = 30.0
+    """For request line and headers, from the connection or from the first octet of a later request. Slower is answered 408."""
+    body_seconds: float = 30.0
+    """For the body, from the end of the headers."""
+    idle_seconds: float = 75.0
+    """Between two requests; longer than the keep-alive of common load balancers, so that they close first."""
+    write_seconds: float = 30.0
+    """For a peer that does not take its answer; then the connection is cut."""
+    pipeline: int = 100
+    """Requests that wait behind the one in hand. The connection ends after the last of so many."""
+    requests: int = 4096
+    """In hand on all connections at a time. More is answered 503."""
+    connections: int = 10_000
+    """Open at a time. One more is answered 503 and closed."""
+    silent: int = 4096
+    """Connections that have not finished a first request. One more puts out the one that has waited longest."""
+    silent_per_address: int = 256
+    """The same for one address (a /64 of IPv6)."""
+
+
+class _Turn(NamedTuple):
+    """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
+
+    request: Request | None
+    answer: Response | None
+    keep: bool
+    """Whether the connection goes on after it."""
+    method: str
+    chunks: bool
+    """Whether the peer reads chunked bodies: HTTP/1.1."""
+
+
+class _RefusedError(Exception):
+    """Raised through the parser to stop it: the turn has been queued."""
+
+
+class Http:
+    """An HTTP server without its socket: calling it gives the `asyncio.Protocol` of one connection.
+
+    Use it as `Listener(inner=Http(…))` for TLS or give it to `loop.create_unix_server` itself. `respond` answers requests; the errors of
+    the project are its own to render. `now` gives aware UTC times. `rate` limits the requests of an address; None for a socket of ours.
+    """
+
+    def __init__(
+        self,
+        respond: Respond,
+        *,
+        now: Callable[[], datetime],
+        limits: HttpLimits | None = None,
+        rate: RateLimit | None = None,
+    ) -> None:
+        self.respond = respond
+        self.now = now
+        self.limits = limits or HttpLimits()
+        self.rate = rate
+        self.open: set[HttpConnection] = set()
+        self.silent: WaitingRoom[HttpConnection] = WaitingRoom(self.limits.silent, self.limits.silent_per_address)
+        self.tick = min(
+            self.limits.head_seconds, self.limits.body_seconds, self.limits.idle_seconds, self.limits.write_seconds
+        )
+        self.tick /= 4
+        self.closing = False
+        self._in_hand = 0
+        self._dated = (0, "")
+
+    def __call__(self) -> "HttpConnection":
+        return HttpConnection(self)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Take no further request: idle connections close now, busy ones after their answer, whatever is left after `grace_seconds`."""
+        self.closing = True
+        for connection in tuple(self.open):
+            connection.leave()
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        while self.open and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in tuple(self.open):
+            connection.cut()
+
+    async def answer(self, request: Request, network: str) -> Response:
+        """The answer to one request, whatever happens."""
+        if self.rate is not None:
+            wait = self.rate.admit(network)
+            if wait:
+                return text(429, "too many requests from this address\n", ("Retry-After", str(math.ceil(wait))))
+        if self._in_hand >= self.limits.requests:
+            return text(503, "too busy: too many requests at a time\n", ("Retry-After", "2"))
+        self._in_hand += 1
+        try:
+            response = await self.respond(request)
+            _check(response)
+            return response
+        except (
+            Exception
+        ):  # the outermost shell of a request: whatever it is must not take the connection's task with it
+            reference = secrets.token_hex(4)
+            where = printable(request.path)
+            log.exception("failure %s: %s %s from %s", reference, request.method, where, request.address)
+            return text(500, f"internal error {reference}: the server's log says more under this number\n")
+        finally:
+            self._in_hand -= 1
+
+    def head(self, response: Response, turn: _Turn) -> bytes:
+        """The status line and the headers of an answer."""
+        lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n", self._date()]
+        if response.status not in _BODILESS:
+            lines.append(f"Content-Type: {response.content_type}\r\n")
+            if response.stream is None:
+                lines.append(f"Content-Length: {len(response.body)}\r\n")
+            elif turn.chunks:
+                lines.append("Transfer-Encoding: chunked\r\n")
+        if not turn.keep:
+            lines.append("Connection: close\r\n")
+        elif not turn.chunks:
+            lines.append("Connection: keep-alive\r\n")
+        for name, value in response.headers:
+            lines.append(f"{name}: {value}\r\n")
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1")
+
+    def _date(self) -> str:
+        """The Date header (RFC 9110 section 6.6.1), made once a second."""
+        now = self.now()
+        second = int(now.timestamp())
+        if second != self._dated[0]:
+            self._dated = (second, f"Date: {format_datetime(now, usegmt=True)}\r\n")
+        return self._dated[1]
+
+
+def _check(response: Response) -> None:
+    """No answer of ours splits in two: a line break in a header is our bug."""
+    for name, value in (("Content-Type", response.content_type), *response.headers):
+        if not (name + value).isprintable() or not (name + value).isascii():
+            raise InternalError(problem=f"a header {name} that cannot be sent")
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection. The methods that begin with `on_` are the parser's."""
+
+    __slots__ = (
+        "_address",
+        "_body",
+        "_certificate",
+        "_deadline",
+        "_head_octets",
+        "_headers",
+        "_http",
+        "_loop",
+        "_network",
+        "_octets",
+        "_parser",
+        "_phase",
+        "_room",
+        "_served",
+        "_streaming",
+        "_task",
+        "_timer",
+        "_transport",
+        "_turns",
+        "_url",
+    )
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpRequestParser | None = None
+        self._phase = _IDLE
+        self._octets = 0
+        self._head_octets = 0
+        self._url = b""
+        self._headers: dict[str, tuple[str, ...]] = {}
+        self._body: bytes | bytearray = b""
+        self._turns: list[_Turn] = []
+        self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._served = False
+        self._streaming = False
+        self._deadline = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --------------------------------------------------------------------------------------------------------- the transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A stream stands, with whatever TLS there is behind it."""
+        self._transport = transport  # type: ignore[assignment]  # a stream protocol gets a full transport
+        self._loop = asyncio.get_running_loop()
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else ""
+        self._network = network_of(self._address)
+        self._certificate: bytes | None = transport.get_extra_info("peer_certificate")
+        http = self._http
+        http.open.add(self)
+        if len(http.open) > http.limits.connections or http.closing:
+            self._refuse(503, "too busy: too many connections", ("Retry-After", "5"))
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        self._expect(http.limits.head_seconds)
+        self._timer = self._loop.call_later(http.tick, self._check_deadline)
+        if self._address:
+            out = http.silent.enter(self, self._network)
+            if out is not None:
+                out.cut()
+
+    def data_received(self, data: bytes) -> None:
+        """Octets of requests."""
+        if self._phase == _DEAF or self._parser is None:
+            return
+        self._octets += len(data)
+        before = self._phase
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._phase = _DEAF  # the request is answered like any other, and closes; what follows it is not HTTP
+            return
+        except httptools.HttpParserError as error:
+            self._unreadable(error)
+            return
+        limits = self._http.limits
+        if self._phase == _HEAD:
+            if self._octets > limits.head_octets:
+                self._refuse(431, f"the headers are larger than {limits.head_octets} bytes")
+            elif before != _HEAD:
+                self._expect(limits.head_seconds)
+        elif self._phase == _BODY:
+            # chunks of one octet each are six on the wire; more than that is padding
+            if self._octets > limits.head_octets + 8 * limits.body_octets:
+                self._refuse(413, f"the body is larger than {limits.body_octets} bytes")
+            elif before != _BODY:
+                self._expect(limits.body_seconds)
+        elif self._phase == _IDLE and self._octets > limits.head_octets:
+            self._refuse(400, "bad request: nothing but empty lines")
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; what it asked is still answered, but a stream has lost its reader."""
+        self._phase = _DEAF
+        if self._streaming and self._task is not None:
+            self._task.cancel()
+        return self._task is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The stream is gone. A request in hand is finished, because what it changes may be half done; nobody hears its answer."""
+        self._transport = None
+        self._parser = None  # it holds this connection's methods
+        self._phase = _DEAF
+        self._turns.clear()
+        self._http.open.discard(self)
+        self._http.silent.leave(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.resume_writing()
+        if self._streaming and self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The peer reads more slowly than it is answered."""
+        if self._room is None:
+            self._room = self._loop.create_future()
+            self._expect(self._http.limits.write_seconds)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+            self._rest()
+
+    # ------------------------------------------------------------------------------------------------------------ deadlines
+
+    def _expect(self, seconds: float) -> None:
+        self._deadline = self._loop.time() + seconds
+
+    def _rest(self) -> None:
+        """The deadline for what the connection now waits for, when nothing is being answered."""
+        limits = self._http.limits
+        if self._task is not None:
+            self._deadline = _NEVER
+        else:
+            self._expect(
+                (limits.idle_seconds, limits.head_seconds, limits.body_seconds, limits.idle_seconds)[self._phase]
+            )
+
+    def _check_deadline(self) -> None:
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_later(self._http.tick, self._check_deadline)
+        elif self._room is not None:
+            self.cut()
+        elif self._phase in (_HEAD, _BODY):
+            self._timer = self._loop.call_later(self._http.limits.write_seconds, self.cut)
+            self._refuse(408, "the request did not arrive in time")
+        elif self._transport is not None:
+            self._timer = None
+            self._transport.close()
+
+    def leave(self) -> None:
+        """Close as soon as nothing is in hand."""
+        if self._task is None and self._transport is not None:
+            self._phase = _DEAF
+            self._transport.close()
+
+    def cut(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ----------------------------------------------------------------------------------------------------------- the parser
+
+    def on_message_begin(self) -> None:
+        """The first octet of a request."""
+        if self._phase == _DEAF:
+            raise _RefusedError
+        self._phase = _HEAD
+        self._head_octets = 0
+        self._url = b""
+        self._headers = {}
+        self._body = b""
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a piece of it."""
+        self._head_octets += len(url)
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field, whole."""
+        if self._phase != _HEAD:
+            return  # a trailer: nothing here needs one, and it may be discarded (RFC 9110 section 6.5.1)
+        self._head_octets += len(name) + len(value) + 4
+        headers = self._headers
+        key = name.lower().decode("latin-1")
+        known = headers.get(key)
+        field = value.decode("latin-1")
+        headers[key] = (field,) if known is None else (*known, field)
+        limits = self._http.limits
+        if self._head_octets > limits.head_octets or len(headers) > limits.headers:
+            self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
+        if known is not None and len(known) > limits.headers:
+            self._stop(431, f"there are more than {limits.headers} headers of one name")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: refuse here what need not be read further."""
+        assert self._parser is not None  # noqa: S101  # it is the parser that calls
+        headers = self._headers
+        version = self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self._stop(505, "this server speaks HTTP/1.1")
+        hosts = headers.get("host", ())
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            self._stop(400, "bad request: exactly one Host header is needed")
+        length = headers.get("content-length")
+        coding = headers.get("transfer-encoding")
+        if coding is not None:
+            if length is not None or version == "1.0":
+                self._stop(400, "bad request: the length of the body is ambiguous")
+            if len(coding) != 1 or coding[0].lower() != "chunked":
+                self._stop(501, "the only transfer coding here is chunked")
+        elif length is not None:
+            if len(length) != 1 or not length[0].isdecimal() or not length[0].isascii():
+                self._stop(400, "bad request: the length of the body is ambiguous")
+            if int(length[0]) > self._http.limits.body_octets:
+                self._stop(413, f"the body is larger than {self._http.limits.body_octets} bytes")
+        if "expect" in headers:
+            self._expectation(headers["expect"], version)
+        self._phase = _BODY
+
+    def _expectation(self, wishes: tuple[str, ...], version: str) -> None:
+        """Expect: 100-continue (RFC 9110 section 10.1.1). Behind other requests the peer waits in vain and then sends anyway."""
+        if len(wishes) != 1 or wishes[0].lower() != "100-continue":
+            self._stop(417, "the only expectation met here is 100-continue")
+        if version == "1.1" and self._task is None and self._transport is not None:
+            self._transport.write(_CONTINUE)
+
+    def on_body(self, piece: bytes) -> None:
+        """A piece of the body."""
+        if not self._body:
+            self._body = piece
+        elif isinstance(self._body, bytearray):
+            self._body += piece
+        else:
+            self._body = bytearray(self._body + piece)
+        if len(self._body) > self._http.limits.body_octets:
+            self._stop(413, f"the body is larger than {self._http.limits.body_octets} bytes")
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        parser = self._parser
+        if parser is None or self._phase == _DEAF:
+            return
+        method = parser.get_method().decode("ascii")
+        keep = parser.should_keep_alive() and not parser.should_upgrade() and not self._http.closing
+        if len(self._turns) >= self._http.limits.pipeline:
+            keep = False
+        request = Request(
+            method=method,
+            target=self._target(method),
+            headers=self._headers,
+            body=bytes(self._body),
+            address=self._address,
+            at=self._http.now(),
+            peer_certificate=self._certificate,
+        )
+        chunks = parser.get_http_version() == "1.1"
+        self._phase = _IDLE if keep else _DEAF
+        self._octets = 0
+        if not self._served:
+            self._served = True
+            self._http.silent.leave(self)
+        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=chunks))
+
+    def _target(self, method: str) -> str:
+        """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
+        url = self._url
+        if url[:1] == b"/" or url == b"*" or method == "CONNECT":
+            return url.decode("latin-1")
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserInvalidURLError:
+            self._stop(400, "bad request: the target is not a path")
+        target = parsed.path or b"/"
+        if parsed.query:
+            target += b"?" + parsed.query
+        return bytes(target).decode("latin-1")
+
+    # -------------------------------------------------------------------------------------------------------------- answers
+
+    def _unreadable(self, error: httptools.HttpParserError) -> None:
+        if self._phase == _DEAF:  # it is answered already
+            return
+        if isinstance(error, httptools.HttpParserCallbackError):
+            log.error("failure while reading a request", exc_info=error)
+            self._refuse(500, "internal error: the server's log says more")
+        else:
+            self._refuse(400, f"bad request: {str(error).lower()}")
+
+    def _stop(self, status: int, sentence: str) -> NoReturn:
+        self._refuse(status, sentence)
+        raise _RefusedError
+
+    def _refuse(self, status: int, sentence: str, *headers: tuple[str, str]) -> None:
+        """Answer what was not read whole, in its turn, and read no more."""
+        self._phase = _DEAF
+        answer = text(status, sentence + "\n", *headers)
+        self._queue(_Turn(request=None, answer=answer, keep=False, method="", chunks=True))
+
+    def _queue(self, turn: _Turn) -> None:
+        self._turns.append(turn)
+        if self._task is None:
+            self._deadline = _NEVER
+            self._task = self._loop.create_task(self._answer_all())
+
+    async def _answer_all(self) -> None:
+        """Answer the turns in order until none is left."""
+        keep = True
+        try:
+            while self._turns and keep:
+                turn = self._turns.pop(0)
+                keep = turn.keep
+                response = turn.answer
+                if turn.request is not None:
+                    response = await self._http.answer(turn.request, self._network)
+                if response is not None:
+                    if response.stream is not None and not turn.chunks:  # its end is the end of the connection
+                        keep = False
+                        turn = turn._replace(keep=False)
+                    await self._send(response, turn)
+        finally:
+            self._task = None
+            if self._transport is not None:
+                if keep and self._phase != _DEAF and not self._http.closing:
+                    self._rest()
+                else:
+                    self._phase = _DEAF
+                    self._transport.close()
+
+    async def _send(self, response: Response, turn: _Turn) -> None:
+        transport = self._transport
+        stream = response.stream
+        if stream is not None:
+            await self._send_stream(response, stream, turn)
+        elif transport is not None:
+            head = self._http.head(response, turn)
+            transport.write(head if turn.method == "HEAD" or response.status in _BODILESS else head + response.body)
+            if self._room is not None:
+                await self._room
+
+    async def _send_stream(self, response: Response, stream: AsyncIterator[bytes], turn: _Turn) -> None:
+        """Send the pieces as they come; the iterator is closed when the peer goes."""
+        self._streaming = True
+        try:
+            if self._transport is not None:
+                self._transport.write(self._http.head(response, turn))
+            if self._transport is None or turn.method == "HEAD":
+                return
+            async for piece in stream:
+                if self._room is not None:
+                    await self._room
+                if self._transport is None:
+                    return
+                if piece:
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if turn.chunks else piece)
+            if self._transport is not None and turn.chunks:
+                self._transport.write(b"0\r\n\r\n")
+        except Exception:  # the outermost shell of a stream: half of it is sent, so the peer learns of it by the cut
+            log.exception("a stream to %s broke off", self._address)
+            self.cut()
+        finally:
+            self._streaming = False
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
