@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import time
+from hashlib import sha256
 
 import pytest
 from cryptography import x509
@@ -25,8 +26,11 @@ from edgeward.errors import (
     Unreadable,
     UsageError,
 )
+from edgeward.model.token import JoinToken
 
 CA = FakeCA()
+TOKEN = JoinToken.parse(f"{CA.pin}.0123456789abcdef.-.c2VjcmV0")
+PENDING = f"pending-{sha256(b'0123456789abcdef.-.c2VjcmV0').hexdigest()[:16]}.key"
 PAIRS = []
 for _ in range(4):
     _key = enrol.new_key()
@@ -69,9 +73,9 @@ def test_t47_modes_do_not_depend_on_the_umask(tmp_path, umask):
         with files.locked(make=True):
             files.write_ca(CA.der)
             files.write_settings(settings())
-            files.keep_pending_key(PAIRS[0][1])
+            files.keep_pending_key(TOKEN, PAIRS[0][1])
             files.swap(*PAIRS[0])
-            files.keep_pending_key(PAIRS[1][1])
+            files.keep_pending_key(TOKEN, PAIRS[1][1])
     finally:
         os.umask(before)
     for path in (tmp_path / "a", *(tmp_path / "a").rglob("*")):
@@ -80,14 +84,14 @@ def test_t47_modes_do_not_depend_on_the_umask(tmp_path, umask):
 
 
 def test_a_swap_replaces_the_pair_and_forgets_the_old_one_and_the_pending_key(edge):
-    assert edge.pending_key() is None
+    assert edge.pending_key(TOKEN) is None
     for number, pair in enumerate(PAIRS, 1):
-        edge.keep_pending_key(pair[1])
-        assert edge.pending_key().private_numbers() == pair[1].private_numbers()
+        edge.keep_pending_key(TOKEN, pair[1])
+        assert edge.pending_key(TOKEN).private_numbers() == pair[1].private_numbers()
         edge.swap(*pair)
         assert serial(edge) == SERIALS[number - 1]
         assert [p.name for p in (edge.directory / "certs.d").iterdir()] == [f"{number:04d}"]
-        assert edge.pending_key() is None
+        assert edge.pending_key(TOKEN) is None
     assert {p.name for p in edge.directory.iterdir()} == {"ca", "certs", "certs.d", "lock"}
 
 
@@ -118,7 +122,7 @@ def test_t47_a_certs_that_is_not_ours_is_neither_followed_nor_replaced(edge, kin
 
 
 @pytest.mark.parametrize("kind", ["symlink", "file", "fifo"])
-@pytest.mark.parametrize("name", ["certs.d", "certs.d/0002", "ca", "pending.key", "agent.toml", "lock"])
+@pytest.mark.parametrize("name", ["certs.d", "certs.d/0002", "ca", PENDING, "agent.toml", "lock"])
 def test_t47_nothing_is_written_through_what_somebody_put_in_the_way(tmp_path, kind, name):
     files = Certificates(tmp_path / "edge")
     with files.locked(make=True):
@@ -129,7 +133,7 @@ def test_t47_nothing_is_written_through_what_somebody_put_in_the_way(tmp_path, k
     replaceable = (kind == "file" and "." in name.removeprefix("certs.d")) or (kind, name) == ("file", "lock")
     try:
         with files.locked():
-            files.keep_pending_key(PAIRS[1][1])
+            files.keep_pending_key(TOKEN, PAIRS[1][1])
             files.write_ca(CA.der)
             files.write_settings(settings())
             files.swap(*PAIRS[1])

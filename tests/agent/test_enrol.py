@@ -43,7 +43,7 @@ def cloud(ca, tmp_path):
 
 def join(cloud: FakeCloud, node: str = "edge-1", key=None, timeout: float = 10.0):
     return asyncio.run(
-        enrol.join(
+        enrol.enrol(
             Endpoint(host="127.0.0.1", port=cloud.port),
             JoinToken.parse(cloud.token),
             node=node,
@@ -244,7 +244,7 @@ def renew(cloud: FakeCloud, files: Certificates, key):
             ca=cloud.ca.der,
             node="edge-1",
             key=key,
-            pair=files.pair().files,
+            pair=files.pair(),
             now=NOW,
             timeout=10.0,
         )

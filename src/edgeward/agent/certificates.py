@@ -3,7 +3,7 @@
     DIR/agent.toml                node, enrolment servers, hubs, project
     DIR/ca/rootCA.crt             the pinned CA
     DIR/certs -> certs.d/0007     the current pair: server.crt and server.key, in KubeEdge's names and formats
-    DIR/pending.key               the key of an enrolment whose answer has not arrived
+    DIR/pending-….key             the key of an enrolment whose answer has not arrived, named after its token
     DIR/lock                      held by the one process that works here
 
 The invariant: at every moment, also after a crash between any two steps, `certs` leads to a certificate and the key that belongs to it.
@@ -22,6 +22,7 @@ import stat
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography import x509
@@ -29,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
+from edgeward.agent.enrol import Pair
 from edgeward.errors import InsecureFile, NotFound, StoreUnavailable, Unavailable, Unreadable, UsageError
 from edgeward.files import (
     Step,
@@ -42,6 +44,7 @@ from edgeward.files import (
     write_new,
     write_private,
 )
+from edgeward.model.token import JoinToken
 from edgeward.pki import names, parse
 
 DEFAULT_PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
@@ -76,20 +79,6 @@ class Settings:
             raise UsageError(problem=f"{self.transport!r} is not the name of a transport")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """A certificate and its private key, as files that belong together, and the certificate read."""
-
-    certificate: x509.Certificate
-    certificate_file: Path
-    key_file: Path
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """Certificate file and key file."""
-        return self.certificate_file, self.key_file
-
-
 class Certificates:
     """The directory of one edge. Its methods block for a few disk accesses."""
 
@@ -109,9 +98,8 @@ class Certificates:
     def _current(self) -> Path:
         return self.directory / "certs"
 
-    @property
-    def _pending(self) -> Path:
-        return self.directory / "pending.key"
+    def _pending(self, bearer: str) -> Path:
+        return self.directory / f"pending-{sha256(bearer.encode()).hexdigest()[:16]}.key"
 
     @contextlib.contextmanager
     def locked(self, *, make: bool = False) -> Iterator[None]:
@@ -171,25 +159,26 @@ class Certificates:
         if name is None:
             raise NotFound(what="certificate in", name=self.directory)
         place = self._generations / name
-        pair_files = place / "server.crt", place / "server.key"
-        certificate = parse.certificate(_one_certificate(read_plain(pair_files[0]), pair_files[0]))
-        key = _key(read_private(pair_files[1]), pair_files[1])
+        certificate_file, key_file = place / "server.crt", place / "server.key"
+        certificate = parse.certificate(_one_certificate(read_plain(certificate_file), certificate_file))
+        key = _key(read_private(key_file), key_file)
         if parse.spki(key.public_key()) != parse.spki(parse.public_key(certificate)):
             raise Unreadable(what=f"pair ({self._current})", why="the key does not belong to the certificate")
-        return Pair(certificate=certificate, certificate_file=pair_files[0], key_file=pair_files[1])
+        return Pair(certificate=certificate, key=key)
 
-    def pending_key(self) -> ec.EllipticCurvePrivateKey | None:
-        """The key of an enrolment that was not answered, if there is one."""
+    def pending_key(self, token: JoinToken) -> ec.EllipticCurvePrivateKey | None:
+        """The key of an enrolment with this token that was not answered, if there is one."""
+        path = self._pending(token.bearer.reveal())
         try:
-            return _key(read_private(self._pending), self._pending)
+            return _key(read_private(path), path)
         except NotFound:
             return None
 
     # ------------------------------------------------------------------------------------------------------- writing
 
-    def keep_pending_key(self, key: ec.EllipticCurvePrivateKey) -> None:
-        """Keep `key` until `swap`, so that an enrolment whose answer is lost can be repeated with it."""
-        write_private(self._pending, key_pem(key), step=self._step)
+    def keep_pending_key(self, token: JoinToken, key: ec.EllipticCurvePrivateKey) -> None:
+        """Keep `key` until `swap`, so that an enrolment whose answer is lost can be repeated with the same token and key."""
+        write_private(self._pending(token.bearer.reveal()), key_pem(key), step=self._step)
 
     def write_ca(self, der: bytes) -> None:
         """Make `der` the pinned CA."""
@@ -237,7 +226,8 @@ class Certificates:
             raise StoreUnavailable(why=f"cannot write below {self.directory}: {error.strerror}") from error
         self._step(f"forget {current}")
         self._sweep()
-        self._pending.unlink(missing_ok=True)
+        for pending in self.directory.glob("pending-*.key"):
+            pending.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Remove generations that are not current, and temporary names."""

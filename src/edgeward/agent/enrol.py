@@ -5,12 +5,11 @@ against the CA, the certificate against our key, our name and the CA. The same r
 """
 
 import hmac
-from collections.abc import Sequence
+import ssl
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,6 +21,15 @@ from edgeward.agent.endpoint import Endpoint
 from edgeward.errors import AuthorityMismatch, ServerRefused, Unreadable
 from edgeward.model.token import JoinToken, Secret
 from edgeward.pki import names, parse
+from edgeward.transports import contexts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A certificate and the private key that belongs to it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +63,7 @@ async def fetch_ca(endpoint: Endpoint, pin: str, *, timeout: float = https.TIMEO
 
     Raises `AuthorityMismatch` when it is another CA, `ServerRefused`, `Unreadable`, `Unreachable`, `HandshakeFailed`.
     """
-    answer = await https.get(endpoint, "/ca.crt", context=https.client_context(), verify=None, timeout=timeout)
+    answer = await https.get(endpoint, "/ca.crt", context=contexts.client_context(), verify=None, timeout=timeout)
     _accepted(answer, f"https://{endpoint}/ca.crt")
     actual = sha256(answer.body).hexdigest()
     if not hmac.compare_digest(actual, pin):
@@ -64,7 +72,7 @@ async def fetch_ca(endpoint: Endpoint, pin: str, *, timeout: float = https.TIMEO
     return answer.body
 
 
-async def join(
+async def enrol(
     endpoint: Endpoint,
     token: JoinToken,
     *,
@@ -91,13 +99,13 @@ async def renew(
     ca: bytes,
     node: str,
     key: ec.EllipticCurvePrivateKey,
-    pair: tuple[Path, Path],
+    pair: Pair,
     now: datetime,
     timeout: float = https.TIMEOUT,
 ) -> Enrolled:
-    """A certificate for `node` and the new `key`, with the current `pair` (files of certificate and key) as the proof.
+    """A certificate for `node` and the new `key`, with the current `pair` as the proof.
 
-    The CA is the one that was pinned; it is not fetched again. Raises what `join` raises.
+    The CA is the one that was pinned; it is not fetched again. Raises what `enrol` raises.
     """
     certificate = await _request(endpoint, ca=ca, node=node, key=key, proof=None, pair=pair, now=now, timeout=timeout)
     return Enrolled(ca=ca, certificate=certificate, endpoint=endpoint)
@@ -110,7 +118,7 @@ async def _request(
     node: str,
     key: ec.EllipticCurvePrivateKey,
     proof: Secret | None,
-    pair: tuple[Path, Path] | None,
+    pair: Pair | None,
     now: datetime,
     timeout: float,
 ) -> bytes:
@@ -121,8 +129,8 @@ async def _request(
     answer = await https.get(
         endpoint,
         "/edge.crt",
-        context=https.client_context(*pair) if pair else https.client_context(),
-        verify=partial(_verify, ca=anchor, host=endpoint.host, now=now),
+        context=client_context(pair),
+        verify=partial(verify_server, ca=anchor, host=endpoint.host, now=now),
         headers=headers,
         body=certificate_request(key, node),
         timeout=timeout,
@@ -132,8 +140,16 @@ async def _request(
     return answer.body
 
 
-def _verify(chain: Sequence[bytes], *, ca: x509.Certificate, host: str, now: datetime) -> None:
-    trust.verify_server(chain, ca, host, now)
+def client_context(pair: Pair | None) -> ssl.SSLContext:
+    """The TLS context of this edge, which presents its certificate alone, if it has one, and leaves all verification to `verify_server`."""
+    if pair is None:
+        return contexts.client_context()
+    return contexts.client_context(certificate=pair.certificate.public_bytes(serialization.Encoding.PEM), key=pair.key)
+
+
+def verify_server(connection: ssl.SSLObject, *, ca: x509.Certificate, host: str, now: datetime) -> None:
+    """Whether the peer of this finished handshake is `host` under `ca`: `trust.verify_server` raises if not."""
+    trust.verify_server(contexts.presented_chain(connection), ca, host, now)
 
 
 def _accepted(answer: https.Answer, url: str, proof: Secret | None = None) -> None:

@@ -1,30 +1,32 @@
 """One HTTPS request on one connection: the server proved, the answer read whole, time and size bounded.
 
-No redirect is followed, no proxy is taken from the environment, no connection is kept. The TLS context holds no CA: OpenSSL would
-append it to the client certificate that we present, and a server that insists on exactly one would refuse us. The server is verified
-by `trust.verify_server` instead, after the handshake and before a byte of HTTP is sent.
+No redirect is followed, no proxy is taken from the environment, no connection is kept. The server is verified after the handshake and
+before a byte of HTTP is sent.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import httptools
 
 from edgeward.agent.endpoint import Endpoint
-from edgeward.errors import BadRequest, HandshakeFailed, TooLarge, Unreachable
+from edgeward.errors import BadRequest, EdgewardError, TooLarge, Unreachable
+from edgeward.transports import tls
+from edgeward.transports.limits import TlsLimits
 
 MAX_BODY = 64 * 1024
 """Octets of an answer: a CA or a leaf certificate has under 20 KiB, even with post-quantum keys."""
 
+_MAX_FRAMING = 16 * 1024
+"""Octets of an answer besides its body: status line, header fields, chunk sizes."""
+
 TIMEOUT = 30.0
 """Seconds for a whole exchange, as a real edge gives it."""
 
-Verify = Callable[[Sequence[bytes]], object]
-"""Is given what the server presented (DER, its own certificate first) and raises when it is not trusted."""
+Verify = Callable[[ssl.SSLObject], None]
+"""Looks at a finished handshake and raises when the server is not trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +35,6 @@ class Answer:
 
     status: int
     body: bytes
-
-
-def client_context(certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
-    """A TLS client (1.2 or newer) that verifies nothing by itself, and presents the certificate in these files, alone."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
-    return context
-
-
-def presented_chain(connection: ssl.SSLObject) -> list[bytes]:
-    """What the peer of this finished handshake presented: DER, its own certificate first."""
-    if hasattr(connection, "get_unverified_chain"):  # Python 3.13 and later
-        return list(connection.get_unverified_chain())
-    chain = connection._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # public since 3.13 only
-    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
 
 
 async def get(
@@ -73,84 +56,74 @@ async def get(
     if body:
         lines.append(f"Content-Length: {len(body)}")
     request = "\r\n".join([*lines, "", ""]).encode("ascii") + body
+    exchange = _Exchange(endpoint, request)
     try:
         async with asyncio.timeout(timeout):
-            return await _exchange(endpoint, request, context, verify)
+            connection, _ = await tls.connect(
+                endpoint.host,
+                endpoint.port,
+                context=context,
+                inner=lambda: exchange,
+                verify_server=verify,
+                limits=TlsLimits(handshake_seconds=timeout),
+            )
+            try:
+                return await exchange.answer
+            finally:
+                connection.abort()
     except TimeoutError as error:
         raise Unreachable(address=endpoint, why=f"no complete answer within {timeout:g} seconds") from error
 
 
-async def _exchange(endpoint: Endpoint, request: bytes, context: ssl.SSLContext, verify: Verify | None) -> Answer:
-    try:
-        reader, writer = await asyncio.open_connection(
-            endpoint.host, endpoint.port, ssl=context, server_hostname=endpoint.host
-        )
-    except ssl.SSLError as error:
-        raise HandshakeFailed(address=endpoint, why=reason(error)) from error
-    except OSError as error:
-        raise Unreachable(address=endpoint, why=reason(error)) from error
-    try:
-        if verify is not None:
-            verify(presented_chain(writer.get_extra_info("ssl_object")))
-        writer.write(request)
-        return await _read(reader, endpoint)
-    except ssl.SSLError as error:  # TLS 1.3 tells only now that a client certificate is refused
-        raise HandshakeFailed(address=endpoint, why=reason(error)) from error
-    except OSError as error:
-        raise Unreachable(address=endpoint, why=reason(error)) from error
-    finally:
-        writer.transport.abort()
+class _Exchange(asyncio.Protocol):
+    """Sends a request and collects the answer; `answer` is its future. The methods `on_…` are for the parser."""
 
-
-async def _read(reader: asyncio.StreamReader, endpoint: Endpoint) -> Answer:
-    answer = _Answer()
-    parser = httptools.HttpResponseParser(answer)
-    try:
-        while not answer.complete:
-            octets = await reader.read(16 * 1024)
-            if not octets:
-                return answer.at_end(parser, endpoint)
-            answer.count(len(octets))
-            parser.feed_data(octets)
-    except httptools.HttpParserError as error:
-        raise BadRequest(why=f"{endpoint} does not answer in HTTP") from error
-    return Answer(status=parser.get_status_code(), body=b"".join(answer.pieces))
-
-
-class _Answer:
-    """What the parser tells of an answer."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.complete = False
+    def __init__(self, endpoint: Endpoint, request: bytes) -> None:
+        self.answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._endpoint = endpoint
+        self._request = request
+        self._parser = httptools.HttpResponseParser(self)
+        self._pieces: list[bytes] = []
         self._received = 0
         self._until_close = True
 
-    def count(self, octets: int) -> None:
-        """Everything counts, header fields and chunk frames as well."""
-        self._received += octets
-        if self._received > MAX_BODY + 16 * 1024:
-            raise TooLarge(what="the server's answer", limit=MAX_BODY)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(self._request)  # type: ignore[attr-defined]  # a stream protocol is given a stream
 
-    def at_end(self, parser: Any, endpoint: Endpoint) -> Answer:
-        """The answer when the server has closed: complete only if it announced no length."""
-        if not self.pieces or not self._until_close:
-            raise Unreachable(address=endpoint, why="it closed the connection without a complete answer")
-        return Answer(status=parser.get_status_code(), body=b"".join(self.pieces))
+    def data_received(self, data: bytes) -> None:
+        if self.answer.done():
+            return
+        self._received += len(data)
+        if self._received > MAX_BODY + _MAX_FRAMING:
+            self._fail(TooLarge(what="the server's answer", limit=MAX_BODY))
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._fail(BadRequest(why=f"{self._endpoint} does not answer in HTTP"))
+
+    def eof_received(self) -> bool:
+        """The server has closed: its answer is complete only if it announced no length."""
+        if self._pieces and self._until_close:
+            self.on_message_complete()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, EdgewardError):  # TLS 1.3 tells only now that it refuses the client certificate
+            self._fail(exc)
+        self._fail(Unreachable(address=self._endpoint, why="it closed the connection without a complete answer"))
+
+    def _fail(self, error: EdgewardError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
     def on_header(self, name: bytes, _value: bytes) -> None:
         if name.lower() in (b"content-length", b"transfer-encoding"):
             self._until_close = False
 
     def on_body(self, piece: bytes) -> None:
-        self.pieces.append(piece)
+        self._pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        self.complete = True
-
-
-def reason(error: OSError) -> str:
-    """A failure of the network or of TLS in words: OpenSSL's reason without its source file, or the system's message."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
-    return error.strerror or str(error) or type(error).__name__
+        if not self.answer.done():
+            self.answer.set_result(Answer(status=self._parser.get_status_code(), body=b"".join(self._pieces)))

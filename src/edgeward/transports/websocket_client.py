@@ -70,6 +70,12 @@ class WebSocketClient(Connection):
             self._receiver = self._client
         super().connection_lost(exc)
 
+    def ping(self) -> None:
+        """Send a ping; the pong reaches the receiver as `trifled`."""
+        if not self._closing and self._wire.state is OPEN:
+            self._wire.send_ping(b"")
+            self._flush()
+
     def _answer(self, data: bytes) -> None:
         if self._in_body:
             self._wire.receive_data(data)
