@@ -114,6 +114,7 @@ class Site:
         self.hub, self.server, self.store, self.clock = hub, server, store, clock
         self.delivered: list[tuple[str, Message]] = []
         self.connections: list[Any] = []
+        self.edges: list[Edge] = []  # one that nobody holds would be closed by the collector
         self.port = 0
         self._presented: dict[int, bytes | None] = {}
 
@@ -143,7 +144,8 @@ class Site:
         raw.setblocking(False)
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self.port))
         reader, writer = await asyncio.open_connection(sock=raw, limit=2**20)
-        return Edge(reader, writer)
+        self.edges.append(Edge(reader, writer))
+        return self.edges[-1]
 
     async def connect(self, node: str, generation: int = 1, **options: Any) -> "Edge":
         """A node that is connected."""

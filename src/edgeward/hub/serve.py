@@ -142,9 +142,10 @@ class Attendance:
         self._charge(self._hub.clock())
 
     def resumed(self) -> None:
-        """Its allowance has filled again. Its keepalives may have been waiting unread meanwhile: it is not held against it."""
+        """Its pause is over, unless it owes more. Its keepalives may have been waiting unread: that is not held against it."""
         self.session.heard = self._hub.clock()
         self._hub.registry.heard(self)
+        self._charge(self.session.heard, 0)
 
     def lost(self, fault: str) -> None:
         """The connection is gone."""
@@ -155,8 +156,8 @@ class Attendance:
             self._hub._perform(self, output)
         self.link = None
 
-    def _charge(self, at: float) -> None:
-        wait = self.session.owed(at)
+    def _charge(self, at: float, frames: int = 1) -> None:
+        wait = self.session.owed(at, frames)
         if wait and self.link is not None:
             self.link.hold(min(wait, LONGEST_HOLD))
 

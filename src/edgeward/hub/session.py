@@ -201,9 +201,9 @@ class Session:
             self.cause = cause
         return self._step(Event.LOST, at)
 
-    def owed(self, at: float) -> float:
-        """Charge one frame to the node's allowance. Seconds to wait before reading on: 0 while it keeps to its rate."""
-        self._allowance = min(self._burst, self._allowance + (at - self._at) * self._rate) - 1.0
+    def owed(self, at: float, frames: int = 1) -> float:
+        """Charge `frames` to the node's allowance (none: only look). Seconds to wait before reading on, 0 while it keeps to its rate."""
+        self._allowance = min(self._burst, self._allowance + (at - self._at) * self._rate) - frames
         self._at = at
         return 0.0 if self._allowance >= 0.0 else -self._allowance / self._rate
 

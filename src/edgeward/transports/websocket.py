@@ -102,7 +102,7 @@ class Receiver(Interface):
         ...
 
     def resumed(self) -> None:
-        """Reading goes on after a `hold`."""
+        """A `hold` is over, and reading goes on unless another one begins now."""
         ...
 
     def lost(self, fault: str) -> None:
@@ -204,8 +204,7 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._timer = self._held = self._stuck = None
-        self._fragments, self._backlog, self._unread = None, b"", 0
-        self._account()
+        self._drop()
         self._transport = None
         self._wire.parser.close()  # a generator that refers to its owner: closed, both are freed now and not by the collector
         receiver, self._receiver = self._receiver, None
@@ -255,6 +254,8 @@ class Connection(asyncio.Protocol):
         if self._closing or self._transport is None or self._receiver is None:
             return
         self._receiver.resumed()
+        if self._held is not None:  # it has more to wait
+            return
         data, self._backlog = self._backlog, b""
         self._consume(data)
         if self._held is None and not self._closing:
@@ -338,7 +339,12 @@ class Connection(asyncio.Protocol):
         if left <= 0 and self._held is None:
             self._fail(CloseCode.POLICY_VIOLATION, "a message that takes too long")
         elif not self._closing:
-            self._timer = loop.call_later(max(left, 1.0), self._slow)
+            self._timer = loop.call_later(max(left, 0.1), self._slow)
+
+    def _drop(self) -> None:
+        """Nobody will read what is here any more."""
+        self._fragments, self._backlog, self._unread = None, b"", 0
+        self._account()
 
     def _account(self) -> None:
         """Keep the server's sum of unfinished octets; the server's side has one."""
@@ -370,6 +376,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         self._closing = True
+        self._drop()
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._limits.farewell, self.abort)
