@@ -27,7 +27,6 @@ from edgeward.errors import (
     TokenNotForNode,
     TokenNotFromHere,
     TokenRevoked,
-    TokenSpent,
     UsageError,
 )
 from edgeward.pki import names
@@ -176,7 +175,11 @@ class Token:
         return hmac.compare_digest(self.digest, bearer.digest)
 
     def check(self, node: str, address: str, now: datetime) -> None:
-        """Raise the refusal that tells the holder of this genuine token why it does not work, or return."""
+        """Raise the refusal that tells the holder of this genuine token why it does not work, or return.
+
+        Whether it is spent is not looked at: that is decided in the transaction that spends it, and a spent token still gives its
+        holder the certificate it got before.
+        """
         if self.revoked_at is not None:
             raise TokenRevoked(revoked_at=self.revoked_at.isoformat())
         if now >= self.expires_at:
@@ -185,8 +188,6 @@ class Token:
             raise TokenNotForNode(node=node)
         if self.network is not None and not _inside(address, self.network):
             raise TokenNotFromHere(address=address)
-        if self.used >= self.uses:
-            raise TokenSpent(uses=self.uses)
 
     def covers(self, node: str) -> bool:
         """Whether the token is for this node. In a pattern `*` matches dots too."""

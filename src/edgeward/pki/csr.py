@@ -16,7 +16,8 @@ class Requested:
     public_key: CertificatePublicKeyTypes
     spki: bytes
     """The key as DER SubjectPublicKeyInfo."""
-    subject: x509.Name
+    subject: x509.Name | None
+    """None for a key of our own, of which nothing was asked."""
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     """The extensions asked for (PKCS#9 extensionRequest, RFC 2985 section 5.4.2)."""
 
@@ -28,27 +29,47 @@ class Requested:
         )
 
 
-def requested(der: bytes) -> Requested:
-    """The facts of the PKCS#10 request in `der`, its key sound and its signature verified.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unproven:
+    """A CSR that was read, with a key that could be certified, and whose signature nobody has checked yet."""
 
-    Raises `Unreadable` or `TooLarge` (not a CSR), `UnsupportedKey` (a key nobody should certify), `BadProof` (the signature does not
-    verify): each the requester's fault. The key is judged before the signature, so that a giant key costs no arithmetic.
-    """
-    csr = parse.certificate_request(der)
+    csr: x509.CertificateSigningRequest
+    key: CertificatePublicKeyTypes
+    spki: bytes
+    subject: x509.Name
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+
+
+def read(der: bytes) -> Unproven:
+    """The PKCS#10 request in `der`, its key sound. Raises `Unreadable` or `TooLarge` (not a CSR), `UnsupportedKey` (a key nobody
+    should certify): the requester's fault. The key is judged before any signature, so that a giant key costs no arithmetic."""
+    csr, subject, extensions = parse.request_fields(der)
     key = parse.public_key(csr)
     weak = keys.weaknesses(key)
     if weak:
         raise UnsupportedKey(why="; ".join(weak))
+    return Unproven(
+        csr=csr,
+        key=key,  # type: ignore[arg-type]  # `weaknesses` lets only kinds pass that sign
+        spki=parse.spki(key),
+        subject=subject,
+        extensions=extensions,
+    )
+
+
+def prove(unproven: Unproven) -> Requested:
+    """The facts of a request, its signature verified. Raises `BadProof` when it does not verify: the requester's fault."""
+    csr = unproven.csr
     if not parse.guarded("certificate request", lambda: csr.is_signature_valid):
         raise BadProof
-    return Requested(
-        public_key=key,  # type: ignore[arg-type]  # `weaknesses` is empty only for kinds that sign
-        spki=parse.spki(key),
-        subject=csr.subject,
-        extensions=tuple(csr.extensions),
-    )
+    return Requested(public_key=unproven.key, spki=unproven.spki, subject=csr.subject, extensions=tuple(csr.extensions))
+
+
+def requested(der: bytes) -> Requested:
+    """`read` and `prove` in one."""
+    return prove(read(der))
 
 
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
     """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
-    return Requested(public_key=key, spki=parse.spki(key), subject=x509.Name([]), extensions=())
+    return Requested(public_key=key, spki=parse.spki(key), subject=None, extensions=())

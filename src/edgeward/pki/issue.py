@@ -7,8 +7,9 @@ is used. A request that asks for more than the grant is refused (`strict`), or, 
 and the plan says what was dropped.
 """
 
+import functools
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,8 +25,21 @@ from edgeward.pki.profile import PURPOSES, Profile
 SERIAL_OCTETS = 16
 """Random octets in a serial: 128 bits, twice what BR 7.1.2.7 asks; with the sign octet 17, under RFC 5280's 20."""
 
-_TOLERATED_ATTRIBUTES = {NameOID.COUNTRY_NAME, NameOID.STATE_OR_PROVINCE_NAME, NameOID.LOCALITY_NAME}
-"""Subject attributes that real edges send and that say nothing about identity: neither copied nor refused."""
+BACKDATE_FRACTION = 0.05
+"""The part of a lifetime by which notBefore is moved back at most. Edges renew at 70 to 90 % of the time from notBefore to notAfter: a
+short-lived certificate that was back-dated by minutes would be due on arrival."""
+
+_JUDGED_ATTRIBUTES = frozenset(
+    {
+        NameOID.COMMON_NAME,
+        NameOID.ORGANIZATION_NAME,
+        NameOID.COUNTRY_NAME,
+        NameOID.STATE_OR_PROVINCE_NAME,
+        NameOID.LOCALITY_NAME,
+    }
+)
+"""Subject attributes with a rule of their own, and those that real edges send and that say nothing about identity: the latter are neither
+copied nor refused."""
 
 _TOLERATED_USAGES = ("key_cert_sign", "crl_sign")
 """Key usages that no end entity may ask for; the others are merely not what it gets."""
@@ -144,20 +158,19 @@ def decide(
 
 
 def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datetime) -> tuple[datetime, datetime]:
-    start, end = now - profile.backdate, now + profile.lifetime
+    start, end = now - min(profile.backdate, profile.lifetime * BACKDATE_FRACTION), now + profile.lifetime
     if grant.not_after is not None:
         end = min(end, grant.not_after)
     if issuer is not None:
         start, end = max(start, issuer.not_before), min(end, issuer.not_after)
-    second = timedelta(microseconds=1_000_000)
-    return start - (start - start.replace(microsecond=0)) % second, end.replace(microsecond=0)
+    return start.replace(microsecond=0), end.replace(microsecond=0)
 
 
 def _excess(
     profile: Profile, requested: Requested, subject: x509.Name, granted: tuple[x509.GeneralName, ...]
 ) -> list[str]:
-    """Everything the request asks for beyond what it gets, in words. An empty request (a key of our own) asks for nothing."""
-    if not requested.subject.rdns and not requested.extensions:
+    """Everything the request asks for beyond what it gets, in words. A key of our own asks for nothing."""
+    if requested.subject is None:
         return []
     excess = []
     wanted, given = names.common_names(requested.subject), names.common_names(subject)
@@ -167,14 +180,13 @@ def _excess(
     if organizations and organizations != names.organizations(subject):
         excess.append(f"organization {', '.join(organizations)}")
     for attribute in requested.subject:
-        if attribute.oid not in _TOLERATED_ATTRIBUTES | {NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME}:
+        if attribute.oid not in _JUDGED_ATTRIBUTES:
             excess.append(f"subject attribute {attribute.rfc4514_attribute_name}")
-    for name in requested.names:
-        if name not in granted:
-            excess.append(f"subject alternative name {names.show(name)}")
-    purposes = {PURPOSES[purpose] for purpose in profile.purposes}
-    for extension in requested.extensions:
-        excess += _excess_extension(extension, purposes)
+    excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
+    if requested.extensions:
+        purposes = {PURPOSES[purpose] for purpose in profile.purposes}
+        for extension in requested.extensions:
+            excess += _excess_extension(extension, purposes)
     return excess
 
 
@@ -203,18 +215,23 @@ def _extensions(
 ) -> tuple[x509.Extension[x509.ExtensionType], ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
     own = x509.SubjectKeyIdentifier.from_public_key(key)
+    usages = profile.extended_key_usage()
     values: list[tuple[bool, x509.ExtensionType]] = [
-        (True, x509.BasicConstraints(ca=profile.ca, path_length=profile.path_length)),
+        (True, profile.constraints()),
         (True, profile.key_usage(algorithm)),
     ]
-    if profile.purposes:
-        values.append((False, x509.ExtendedKeyUsage([PURPOSES[purpose] for purpose in profile.purposes])))
+    if usages is not None:
+        values.append((False, usages))
     values.append((False, own))
-    identifier = own.digest if issuer is None else issuer.key_identifier
-    values.append((False, x509.AuthorityKeyIdentifier(identifier, None, None)))
+    values.append((False, _authority_key_identifier(own.digest if issuer is None else issuer.key_identifier)))
     if granted:
         values.append((False, x509.SubjectAlternativeName(granted)))
-    return tuple(x509.Extension(value.oid, critical, value) for critical, value in values)
+    return tuple([x509.Extension(value.oid, critical, value) for critical, value in values])
+
+
+@functools.lru_cache(maxsize=64)
+def _authority_key_identifier(identifier: bytes) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier(identifier, None, None)
 
 
 def sign(plan: Plan, key: CertificateIssuerPrivateKeyTypes) -> bytes:

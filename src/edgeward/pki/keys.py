@@ -8,7 +8,13 @@ import math
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    PrivateKeyTypes,
+    PublicKeyTypes,
+)
+
+from edgeward.errors import UnsupportedKey
 
 _EC = {"secp256r1": "ec-p256", "secp384r1": "ec-p384", "secp521r1": "ec-p521"}
 _OTHER: tuple[tuple[type, str], ...] = (
@@ -37,6 +43,13 @@ def algorithm(key: PublicKeyTypes) -> str:
     if isinstance(key, rsa.RSAPublicKey):
         return "rsa"
     return next((name for kind, name in _OTHER if isinstance(key, kind)), "unsupported")
+
+
+def issuer_key(key: PrivateKeyTypes) -> CertificateIssuerPrivateKeyTypes:
+    """`key`, if it is of a kind that can sign certificates. Raises `UnsupportedKey`."""
+    if algorithm(key.public_key()) == "unsupported":
+        raise UnsupportedKey(why=f"{type(key).__name__} cannot sign certificates here")
+    return key  # type: ignore[return-value]  # every supported algorithm signs
 
 
 def describe(key: PublicKeyTypes) -> str:

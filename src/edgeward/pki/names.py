@@ -63,6 +63,14 @@ def server_name(text: str) -> GeneralName:
         return x509.DNSName(dns_name(text.lower()))
 
 
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """The network in CIDR notation in `text`; a bare address is a network of one. Raises `BadName`."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise BadName(kind="network", value=text, why=str(error)) from error
+
+
 def show(name: GeneralName) -> str:
     """`name` as a person would type it: the bare DNS name or address, everything else with its kind before it."""
     match name:

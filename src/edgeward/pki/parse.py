@@ -71,6 +71,14 @@ def _touch(value: Any) -> None:
     _ = value.signature, value.signature_algorithm_oid
 
 
+def _touch_name(name: x509.Name) -> None:
+    """A name whose values are all text can be shown; with any other value, see whether it can."""
+    for attribute in name:
+        if type(attribute.value) is not str:
+            name.rfc4514_string()
+            return
+
+
 def certificate(der: bytes) -> x509.Certificate:
     """The X.509 certificate in `der` (at most `MAX_CERTIFICATE` octets), every field readable.
 
@@ -82,8 +90,8 @@ def certificate(der: bytes) -> x509.Certificate:
     def read() -> x509.Certificate:
         parsed = x509.load_der_x509_certificate(der)
         _touch(parsed)
-        parsed.subject.rfc4514_string()
-        parsed.issuer.rfc4514_string()
+        _touch_name(parsed.subject)
+        _touch_name(parsed.issuer)
         _ = parsed.not_valid_before_utc, parsed.not_valid_after_utc, parsed.serial_number, parsed.version
         return parsed
 
@@ -95,15 +103,25 @@ def certificate_request(der: bytes) -> x509.CertificateSigningRequest:
 
     Raises `Unreadable` or `TooLarge`: the fault is the requester's. RFC 2986 section 4.
     """
+    return request_fields(der)[0]
+
+
+def request_fields(
+    der: bytes,
+) -> tuple[x509.CertificateSigningRequest, x509.Name, tuple[x509.Extension[x509.ExtensionType], ...]]:
+    """Like `certificate_request`, with its subject and its extensions, which the library would parse again at every access."""
     _bounded(der, "certificate request", MAX_REQUEST)
 
-    def read() -> x509.CertificateSigningRequest:
+    def read() -> tuple[x509.CertificateSigningRequest, x509.Name, tuple[x509.Extension[x509.ExtensionType], ...]]:
         parsed = x509.load_der_x509_csr(der)
-        _touch(parsed)
-        parsed.subject.rfc4514_string()
+        subject, extensions = parsed.subject, tuple(parsed.extensions)
+        for extension in extensions:
+            _ = extension.value
+        _ = parsed.signature, parsed.signature_algorithm_oid
+        _touch_name(subject)
         for attribute in parsed.attributes:
             _ = attribute.value
-        return parsed
+        return parsed, subject, extensions
 
     return guarded("certificate request", read)
 
@@ -118,7 +136,7 @@ def crl(der: bytes) -> x509.CertificateRevocationList:
     def read() -> x509.CertificateRevocationList:
         parsed = x509.load_der_x509_crl(der)
         _touch(parsed)
-        parsed.issuer.rfc4514_string()
+        _touch_name(parsed.issuer)
         _ = parsed.last_update_utc, parsed.next_update_utc
         for entry in parsed:
             for extension in entry.extensions:

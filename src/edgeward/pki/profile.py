@@ -1,5 +1,6 @@
 """The rules for one kind of certificate, as a value: what its subject says, what its key may do, how long it lives."""
 
+import functools
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -71,14 +72,16 @@ class Profile:
 
     def subject(self, identity: str, trust_domain: str) -> x509.Name:
         """The distinguished name for `identity`: O, if the profile has one, then CN."""
-        fields = {NameOID.ORGANIZATION_NAME: self.organization, NameOID.COMMON_NAME: self.common_name}
-        return x509.Name(
-            [
-                x509.NameAttribute(oid, template.format(identity=identity, trust_domain=trust_domain))
-                for oid, template in fields.items()
-                if template
-            ]
-        )
+        attributes = []
+        if self.organization:
+            attributes.append(
+                _attribute(
+                    NameOID.ORGANIZATION_NAME, self.organization.format(trust_domain=trust_domain, identity=identity)
+                )
+            )
+        common_name = self.common_name.format(identity=identity, trust_domain=trust_domain)
+        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
+        return x509.Name(attributes)
 
     def names(self, identity: str, trust_domain: str) -> tuple[x509.GeneralName, ...]:
         """The subject alternative names that follow from the identity alone (a URI, SPIFFE ID section 2)."""
@@ -86,13 +89,42 @@ class Profile:
             return ()
         return (x509.UniformResourceIdentifier(self.uri.format(identity=identity, trust_domain=trust_domain)),)
 
+    def constraints(self) -> x509.BasicConstraints:
+        """Whether it is a CA, and how many may follow. RFC 5280 section 4.2.1.9."""
+        return _constraints(self.ca, self.path_length)
+
+    def extended_key_usage(self) -> x509.ExtendedKeyUsage | None:
+        """The purposes as an extension, None when there are none. RFC 5280 section 4.2.1.12."""
+        return _extended_key_usage(self.purposes) if self.purposes else None
+
     def key_usage(self, algorithm: str) -> x509.KeyUsage:
         """The key usage for a key of this algorithm. RFC 5280 section 4.2.1.3; BR 7.1.2.7.11: no keyEncipherment on EC keys."""
-        if self.ca:
-            given = {"key_cert_sign", "crl_sign"}
-        else:
-            given = {"digital_signature"} | ({"key_encipherment"} if algorithm == "rsa" else set())
-        return x509.KeyUsage(**{name: name in given for name in _USAGE_NAMES})
+        return _key_usage(self.ca, algorithm == "rsa")
+
+
+# The same few values for every certificate of a profile: made once, because making one costs more than looking it up.
+
+
+@functools.lru_cache(maxsize=64)
+def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
+    return x509.NameAttribute(oid, value)
+
+
+@functools.cache
+def _constraints(ca: bool, path_length: int | None) -> x509.BasicConstraints:
+    return x509.BasicConstraints(ca=ca, path_length=path_length)
+
+
+@functools.lru_cache(maxsize=64)
+def _extended_key_usage(purposes: tuple[str, ...]) -> x509.ExtendedKeyUsage:
+    return x509.ExtendedKeyUsage([PURPOSES[purpose] for purpose in purposes])
+
+
+@functools.cache
+def _key_usage(ca: bool, encipherment: bool) -> x509.KeyUsage:
+    leaf = {"digital_signature", "key_encipherment"} if encipherment else {"digital_signature"}
+    given = {"key_cert_sign", "crl_sign"} if ca else leaf
+    return x509.KeyUsage(**{name: name in given for name in _USAGE_NAMES})
 
 
 def default_profiles() -> dict[str, Profile]:

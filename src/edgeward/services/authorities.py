@@ -241,15 +241,15 @@ def judge_ca(certificate: bytes, key: CertificateIssuerPrivateKeyTypes, now: dat
         )
     by_kind = {type(extension.value): extension for extension in parsed.extensions}
     constraints = by_kind.get(x509.BasicConstraints)
-    if constraints is None or not constraints.value.ca:  # type: ignore[attr-defined]  # the key says which kind it is
+    if constraints is None or not constraints.value.ca:
         raise Unreadable(what="CA", why="its basicConstraints do not say CA:TRUE")
     usage = by_kind.get(x509.KeyUsage)
-    if usage is not None and not usage.value.key_cert_sign:  # type: ignore[attr-defined]  # likewise
+    if usage is not None and not usage.value.key_cert_sign:
         raise Unreadable(what="CA", why="its keyUsage does not allow it to sign certificates")
     checks = {
         "it has no keyUsage": usage is None,
-        "it may not sign CRLs (no cRLSign)": usage is not None and not usage.value.crl_sign,  # type: ignore[attr-defined]  # likewise
-        "it sets no limit on CAs below it (no pathLen)": constraints.value.path_length is None,  # type: ignore[attr-defined]  # likewise
+        "it may not sign CRLs (no cRLSign)": usage is not None and not usage.value.crl_sign,
+        "it sets no limit on CAs below it (no pathLen)": constraints.value.path_length is None,
         "it has extended key usages": x509.ExtendedKeyUsage in by_kind,
         "it has no subject key identifier": x509.SubjectKeyIdentifier not in by_kind,
         "it lives longer than 25 years": (parsed.not_valid_after_utc - parsed.not_valid_before_utc).days > 25 * 366,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 
 from edgeward.errors import EdgewardError, NotConforming
 from edgeward.model.audit import Event
@@ -38,6 +38,8 @@ class SigningIssuer:
     certificate: x509.Certificate
     facts: Issuing
     key: CertificateIssuerPrivateKeyTypes
+    remote_key: CertificatePublicKeyTypes | None = None
+    """The CA's public key, where the private one signs outside this process: then every signature is verified."""
 
     @staticmethod
     def of(issuer: Issuer, key: CertificateIssuerPrivateKeyTypes) -> "SigningIssuer":
@@ -120,7 +122,7 @@ class Issuance:
         await self._store.plan(record, order.admission and order.admission(serial), order.admission_event)
         try:
             der = sign(plan, issuer.key)
-            conform(der, plan, issuer.certificate.public_key())
+            conform(der, plan, issuer.remote_key)
         except Exception:  # whatever it was, the row must not stay planned; the error goes on its way
             await self._abandon(record, order.at, "signing failed")
             raise

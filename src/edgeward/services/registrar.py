@@ -6,6 +6,7 @@ The evidence is looked at first, because a look into the store is cheaper than a
 signs nothing and leaves one audit record; of a flood of refusals the excess is counted and not written one by one.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ class _Entitlement:
     new_name_only: bool = False
     unblock: bool = False
     supersedes: str | None = None
+    has_certificate: bool = True
+    key_is_known: bool = True
 
 
 @dataclass(slots=True)
@@ -117,17 +120,21 @@ class Registrar:
     async def issue(self, enrolment: Enrolment) -> Issued:
         """Like `enrol`, with the plan beside the certificate and no record of a refusal: for an operator, who sees it."""
         node = names.node_name(enrolment.node)
-        entitlement = await self._entitlement(enrolment, node)
-        requested = csr.requested(enrolment.csr)
-        for record in await self._store.certificates_of_key(hashlib.sha256(requested.spki).digest()):
-            if record.revocation_reason is Reason.KEY_COMPROMISE:
-                raise PolicyRefused(("the public key was reported as compromised",))
-            if _same_answer(record, entitlement, node) and record.der is not None:
-                return Issued(der=record.der, serial=record.serial, plan=None)
+        unproven = csr.read(enrolment.csr)
+        spki = hashlib.sha256(unproven.spki).digest()
+        entitlement = await self._entitlement(enrolment, node, spki)
+        requested = csr.prove(unproven)
+        if entitlement.key_is_known:
+            for record in await self._store.certificates_of_key(spki):
+                if record.revocation_reason is Reason.KEY_COMPROMISE:
+                    raise PolicyRefused(("the public key was reported as compromised",))
+                if _same_answer(record, entitlement, node) and record.der is not None:
+                    return Issued(der=record.der, serial=record.serial, plan=None)
         token = entitlement.token
         if token is not None and token.used >= token.uses:
             raise TokenSpent(uses=token.uses)
-        entitlement = await self._over_others(entitlement, node, enrolment.at)
+        if entitlement.has_certificate:
+            entitlement = await self._over_others(entitlement, node, enrolment.at)
         issued = await self._issuance.issue(
             Order(
                 profile=DEVICE,
@@ -149,10 +156,10 @@ class Registrar:
 
     # what each kind of evidence entitles to
 
-    async def _entitlement(self, enrolment: Enrolment, node: str) -> _Entitlement:
+    async def _entitlement(self, enrolment: Enrolment, node: str, spki: bytes) -> _Entitlement:
         match enrolment.evidence:
             case TokenEvidence(bearer=bearer):
-                return await self._by_token(enrolment, node, bearer)
+                return await self._by_token(enrolment, node, bearer, spki)
             case CertificateEvidence(der=der):
                 return await self._by_certificate(enrolment, node, der)
             case Operator(name=name):
@@ -161,23 +168,27 @@ class Registrar:
             case _:
                 raise Unauthenticated
 
-    async def _by_token(self, enrolment: Enrolment, node: str, secret: Secret) -> _Entitlement:
+    async def _by_token(self, enrolment: Enrolment, node: str, secret: Secret, spki: bytes) -> _Entitlement:
         bearer = Bearer.parse(secret.reveal())
-        token = None if bearer is None else await self._store.token(bearer.key_id)
+        standing = await self._store.standing("" if bearer is None else bearer.key_id, node, spki, enrolment.at)
+        token = standing.token
+        blocked = standing.blocked_at
         if bearer is None or token is None or not token.matches(bearer):
             if self._foreign is None or not self._foreign.check(secret, node, enrolment.at):
                 raise Unauthenticated
-            await self._not_blocked(node)
-            return _Entitlement(actor=f"node:{node}", evidence="kubeedge-token", new_name_only=True)
-        token.check(node, enrolment.address, enrolment.at)
-        if not token.unblock:
-            await self._not_blocked(node)
+            token = None
+        else:
+            token.check(node, enrolment.address, enrolment.at)
+        if blocked is not None and not (token is not None and token.unblock):
+            raise NodeBlocked(node=node, why=f"revoked at {blocked.isoformat()} ({standing.blocked_reason})")
         return _Entitlement(
             actor=f"node:{node}",
-            evidence=f"token:{token.key_id}",
+            evidence="kubeedge-token" if token is None else f"token:{token.key_id}",
             token=token,
-            new_name_only=token.pattern is not None,
-            unblock=token.unblock,
+            new_name_only=token is None or token.pattern is not None,
+            unblock=token is not None and token.unblock,
+            has_certificate=standing.has_certificate,
+            key_is_known=standing.key_is_known,
         )
 
     async def _by_certificate(self, enrolment: Enrolment, node: str, der: bytes) -> _Entitlement:
@@ -218,16 +229,7 @@ class Registrar:
         if entitlement.new_name_only and not (unused and token is not None and newest.token == token.key_id):
             raise NodeHasCertificate(node=node)
         supersedes = newest.serial if unused and token is not None else None
-        return _Entitlement(
-            actor=entitlement.actor,
-            evidence=entitlement.evidence,
-            strict=entitlement.strict,
-            token=token,
-            replaces=newest,
-            new_name_only=entitlement.new_name_only,
-            unblock=entitlement.unblock,
-            supersedes=supersedes,
-        )
+        return dataclasses.replace(entitlement, replaces=newest, supersedes=supersedes)
 
     async def _note(self, enrolment: Enrolment, error: EdgewardError) -> None:
         omitted = self._notes.take(enrolment.at)

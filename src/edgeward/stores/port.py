@@ -44,6 +44,18 @@ class Admission:
     unblock: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the store has to say before a token is honoured, in one read: the token, whether the node is blocked, whether it has a
+    valid certificate, and whether any certificate was ever issued for this key."""
+
+    token: Token | None
+    blocked_at: datetime | None
+    blocked_reason: str | None
+    has_certificate: bool
+    key_is_known: bool
+
+
 class Store(Protocol):
     """Rows and their rules. Raises `StoreUnavailable` from any method when the database cannot be reached or written."""
 
@@ -66,6 +78,7 @@ class Store(Protocol):
     # tokens
     async def token(self, key_id: str) -> Token | None: ...
     async def tokens(self) -> Sequence[Token]: ...
+    async def standing(self, key_id: str, node: str, spki_sha256: bytes, at: datetime) -> Standing: ...
     async def token_uses(self, key_id: str) -> Sequence[TokenUse]: ...
     async def add_token(self, token: Token, event: Event) -> None: ...
     async def revoke_token(self, key_id: str, at: datetime, event: Event) -> bool:

@@ -20,7 +20,7 @@ from edgeward.model.authority import CertificateRecord, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.token import Token
 from edgeward.stores import rows, sql
-from edgeward.stores.port import Admission, TokenUse
+from edgeward.stores.port import Admission, Standing, TokenUse
 from edgeward.stores.rows import Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
 
@@ -103,6 +103,11 @@ class RelationalStore:
     async def tokens(self) -> Sequence[Token]:
         """Every token, oldest first."""
         return [rows.token(row) for row in await self._reader.query(sql.TOKENS, {})]
+
+    async def standing(self, key_id: str, node: str, spki_sha256: bytes, at: datetime) -> Standing:
+        """What there is to know before a token is honoured."""
+        row = {"key_id": key_id, "node": node, "spki_sha256": spki_sha256, "at": milliseconds(at)}
+        return rows.standing((await self._reader.query(sql.STANDING, row))[0])
 
     async def token_uses(self, key_id: str) -> Sequence[TokenUse]:
         """Every use of a token, oldest first."""

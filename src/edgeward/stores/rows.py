@@ -8,8 +8,7 @@ from edgeward.model.audit import AuditRecord
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.token import Token
-from edgeward.stores import sql
-from edgeward.stores.port import TokenUse
+from edgeward.stores.port import Standing, TokenUse
 
 Row = tuple[Any, ...]
 
@@ -20,6 +19,10 @@ _MILLISECOND = timedelta(milliseconds=1)
 def milliseconds(moment: datetime) -> int:
     """`moment` as the store keeps it."""
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - _EPOCH) // _MILLISECOND
 
 
 def moment(value: int) -> datetime:
@@ -57,8 +60,26 @@ def certificate(row: Row) -> CertificateRecord:
 
 def certificate_row(record: CertificateRecord) -> dict[str, Any]:
     """The parameters of `sql.PLAN` and `sql.ADD_ISSUED`."""
-    row = {name.strip(): getattr(record, name.strip()) for name in sql.CERTIFICATE_COLUMNS.split(",")}
-    return {name: milliseconds(value) if isinstance(value, datetime) else value for name, value in row.items()}
+    return {
+        "issuer_id": record.issuer_id,
+        "serial": record.serial,
+        "state": record.state,
+        "profile": record.profile,
+        "identity": record.identity,
+        "spki_sha256": record.spki_sha256,
+        "evidence": record.evidence,
+        "token": record.token,
+        "replaces": record.replaces,
+        "not_before": milliseconds(record.not_before),
+        "not_after": milliseconds(record.not_after),
+        "planned_at": milliseconds(record.planned_at),
+        "der": record.der,
+        "fingerprint": record.fingerprint,
+        "issued_at": _milliseconds(record.issued_at),
+        "connected_at": _milliseconds(record.connected_at),
+        "revoked_at": _milliseconds(record.revoked_at),
+        "revocation_reason": record.revocation_reason,
+    }
 
 
 def device(row: Row) -> Device:
@@ -96,6 +117,17 @@ def token(row: Row) -> Token:
         unblock=bool(row[8]),
         created_at=moment(row[9]),
         revoked_at=_moment(row[10]),
+    )
+
+
+def standing(row: Row) -> Standing:
+    """The row of `sql.STANDING`."""
+    return Standing(
+        token=None if row[4] is None else token(row[4:]),
+        blocked_at=_moment(row[0]),
+        blocked_reason=row[1],
+        has_certificate=bool(row[2]),
+        key_is_known=bool(row[3]),
     )
 
 

@@ -73,6 +73,14 @@ VALUES (:certificate, :key, :state, :origin, :created_at) RETURNING id"""
 RETIRE_ACTIVE = "UPDATE issuer SET state = 'retired' WHERE state = 'active'"
 
 TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE key_id = :key_id"
+STANDING = f"""
+SELECT d.blocked_at, d.blocked_reason,
+       EXISTS (SELECT 1 FROM certificate WHERE identity = :node AND profile = 'device' AND {_VALID}),
+       EXISTS (SELECT 1 FROM certificate WHERE spki_sha256 = :spki_sha256),
+       {", ".join("t." + column for column in TOKEN_COLUMNS.split(", "))}
+  FROM (SELECT 1) one
+  LEFT JOIN token t ON t.key_id = :key_id
+  LEFT JOIN device d ON d.name = :node"""
 TOKENS = f"SELECT {TOKEN_COLUMNS} FROM token ORDER BY created_at, key_id"
 TOKEN_USES = "SELECT key_id, at, node, address, serial FROM token_use WHERE key_id = :key_id ORDER BY at"
 ADD_TOKEN = f"""

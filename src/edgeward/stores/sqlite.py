@@ -17,8 +17,9 @@ from edgeward.stores.writer import Duplicate, Parameters, Writer
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "trusted_schema=OFF")
-"""FULL: a commit survives a power cut, not only a crash of the process. The rest is what SQLite's own documentation advises."""
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=250", "trusted_schema=OFF")
+"""FULL: a commit survives a power cut, not only a crash of the process. Nobody else writes
+to this file; a tool that holds its lock for longer than a quarter of a second makes writes fail, not the server stand still."""
 
 
 def open_store(path: Path | str) -> RelationalStore:
@@ -60,7 +61,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 class _SqliteEngine:
-    """The writer's connection. Used from the writer's thread alone."""
+    """The writer's connection."""
+
+    local = True
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -1,15 +1,20 @@
-"""Group commit: one thread that turns many concurrent writes into one transaction, durable before anyone is answered.
+"""Group commit: many concurrent writes become one transaction, durable before anyone is answered.
 
 A `Unit` is a write that happens whole or not at all: steps, an optional piece of code, and audit events. The units that have gathered
 while the last transaction was syncing go into the next one together. Their steps are first run by kind, each kind with one
 `executemany`; the sum of changed rows says whether every rule held. When one did not, the transaction is rolled back and the units are
 run again one by one, each behind a savepoint, so that a refused unit fails alone and the others share the sync all the same.
+
+Where statements take microseconds (a local database) they run in the event loop, and only the commit, which waits for the disk, runs in
+a thread: two threads that pass the interpreter's lock back and forth at every row cost more than the rows. A database across a network
+gets the whole transaction in the thread.
 """
 
 import asyncio
-import queue
-import threading
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +33,10 @@ class Duplicate(Exception):
 
 
 class Engine(Protocol):
-    """A database connection as the writer uses it, from its one thread. Raises `Duplicate` or `StoreUnavailable`."""
+    """A database connection as the writer uses it, never from two threads at once. Raises `Duplicate` or `StoreUnavailable`."""
+
+    local: bool
+    """Whether statements take microseconds and only the commit waits."""
 
     def begin(self) -> None: ...
     def commit(self) -> None: ...
@@ -74,62 +82,80 @@ class _RuleBroken(Exception):
 
 
 class Writer:
-    """The thread and its queue. `submit` from the event loop; `close` waits for what is queued."""
+    """The queue of units and its one transaction at a time. All methods are for the event loop."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._queue: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="edgeward-writer", daemon=True)
+        self._waiting: deque[_Ticket] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="edgeward-writer")
+        self._writing: asyncio.Task[None] | None = None
         self._closed = False
-        self._thread.start()
 
     async def submit(self, unit: Unit) -> Any:
         """Do `unit`, durably. Returns what its work returned. Raises its refusal, or `StoreUnavailable`."""
         if self._closed:
             raise InternalError(problem="a write after the store was closed")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Ticket(unit, answer))
-        return await answer
+        loop = asyncio.get_running_loop()
+        ticket = _Ticket(unit, loop.create_future())
+        self._waiting.append(ticket)
+        if self._writing is None:
+            self._writing = loop.create_task(self._write())
+        return await ticket.answer
 
     async def close(self) -> None:
-        """Finish what is queued, then stop. Idempotent."""
+        """Finish what is queued, then let go of the database. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+            if self._writing is not None:
+                await self._writing
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.close)
+            self._thread.shutdown()
 
-    def _run(self) -> None:
-        while True:
-            first = self._queue.get()
-            tickets = [] if first is None else [first]
-            last = first is None
-            while len(tickets) < MAX_UNITS and not last:
-                try:
-                    ticket = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if ticket is None:
-                    last = True
-                else:
-                    tickets.append(ticket)
-            if tickets:
-                self._answer(tickets, self._commit([ticket.unit for ticket in tickets]))
-            if last:
-                self._engine.close()
-                return
+    async def _write(self) -> None:
+        """Transactions until nothing waits."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            tickets = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_UNITS))]
+            units = [ticket.unit for ticket in tickets]
+            if self._engine.local:
+                results = self._run(units)
+                if not all(isinstance(result, BaseException) for result in results):
+                    failure = await loop.run_in_executor(self._thread, self._commit)
+                    results = [failure] * len(units) if failure is not None else results
+            else:
+                results = await loop.run_in_executor(self._thread, self._run_and_commit, units)
+            _settle(tickets, results)
+        self._writing = None
 
-    def _commit(self, units: list[Unit]) -> list[Any]:
-        """The result of each unit, or the exception it ends with."""
-        together = [unit for unit in units if unit.work is None]
+    def _run_and_commit(self, units: list[Unit]) -> list[Any]:
+        results = self._run(units)
+        failure = self._commit()
+        return results if failure is None else [failure] * len(units)
+
+    def _commit(self) -> BaseException | None:
+        """Commit what is open; the reason why it could not be."""
         try:
-            if len(together) == len(units) > 1:
+            self._engine.commit()
+        except BaseException as error:  # whatever it is, the callers must hear of it
+            self._abort()
+            return error
+        return None
+
+    def _abort(self) -> None:
+        with contextlib.suppress(EdgewardError):  # the connection is beyond saving; the next transaction will say so
+            self._engine.rollback()
+
+    def _run(self, units: list[Unit]) -> list[Any]:
+        """Run the statements of every unit in an open transaction; the result of each, or the exception it ends with."""
+        try:
+            if len(units) > 1 and all(unit.work is None for unit in units):
                 try:
                     return self._all_at_once(units)
                 except (_RuleBroken, Duplicate):
                     self._engine.rollback()
             return self._one_by_one(units)
-        except BaseException as error:  # whatever it is, the callers must hear of it and the thread must live
-            self._engine.rollback()
+        except BaseException as error:  # whatever it is, the callers must hear of it and the queue must go on
+            self._abort()
             return [error] * len(units)
 
     def _all_at_once(self, units: list[Unit]) -> list[Any]:
@@ -143,7 +169,6 @@ class Writer:
             if self._engine.many(statement, rows) != len(rows) and strict:
                 raise _RuleBroken
         self._record(event for unit in units for event in unit.events)
-        self._engine.commit()
         return [None] * len(units)
 
     def _one_by_one(self, units: list[Unit]) -> list[Any]:
@@ -157,7 +182,8 @@ class Writer:
                 self._engine.rollback_to_savepoint()
                 results.append(error)
             self._engine.release()
-        self._engine.commit()
+        if all(isinstance(result, EdgewardError) for result in results):
+            self._engine.rollback()
         return results
 
     def _one(self, unit: Unit) -> Any:
@@ -188,14 +214,6 @@ class Writer:
             rows.append({name: getattr(record, name) for name in sql.AUDIT_COLUMNS.split(", ")})
         if rows:
             self._engine.many(sql.ADD_AUDIT, rows)
-
-    @staticmethod
-    def _answer(tickets: list[_Ticket], results: list[Any]) -> None:
-        loop = tickets[0].answer.get_loop()
-        try:
-            loop.call_soon_threadsafe(_settle, tickets, results)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
 
 
 def _settle(tickets: list[_Ticket], results: list[Any]) -> None:

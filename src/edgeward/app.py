@@ -1,0 +1,467 @@
+"""The composition root: the one place that builds adapters, hands them to the services and starts the servers."""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import os
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ifaddr
+import msgspec
+import uvloop
+
+import edgeward
+from edgeward import config, files
+from edgeward.errors import AlreadyRunning, BadName, CannotListen, EdgewardError, UsageError
+from edgeward.hub.serve import Hub
+from edgeward.hub.serve import Settings as HubSettings
+from edgeward.keys import passphrase
+from edgeward.keys.file import FileKeys
+from edgeward.keys.port import KeyStore
+from edgeward.model.authority import CertificateRecord
+from edgeward.model.device import Cause
+from edgeward.model.http import Request
+from edgeward.model.token import Hints
+from edgeward.pki import names, pem
+from edgeward.protocols.kubeedge import routes as kubeedge
+from edgeward.services.authorities import Authorities, ServerCredential
+from edgeward.services.issuance import Issuance
+from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
+from edgeward.services.registrar import Registrar
+from edgeward.services.revoker import Revoker
+from edgeward.services.tokens import Tokens
+from edgeward.stores.port import Store
+from edgeward.stores.sqlite import open_store
+from edgeward.transports import contexts, http, tls, websocket
+from edgeward.transports.limits import RateLimit, TlsLimits
+from edgeward.transports.reasons import HandshakeFailure
+from edgeward.web.api import Api, Platform
+
+_log = logging.getLogger(__name__)
+
+STORE = "edgeward.db"
+KEYS = "keys"
+SOCKET = "admin.sock"
+LOCK = "lock"
+
+MAX_SOCKET_PATH = 100
+"""Characters of a Unix socket's path; the kernel takes 107 (unix(7))."""
+
+RENEWAL_CHECK = timedelta(hours=6)
+"""How often the server certificate's remaining life is looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the command line asks of a server; None leaves it to the configuration."""
+
+    data: Path
+    advertise: tuple[str, ...] = ()
+    listen: str | None = None
+    https_port: int | None = None
+    hub_port: int | None = None
+    passphrase_file: Path | None = None
+    kubeedge_tokens: Acceptance | None = None
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that the servers run on."""
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def new_id() -> str:
+    """A message id that was never used: a UUIDv4 in lower case."""
+    return str(uuid.uuid4())
+
+
+def now() -> datetime:
+    """The clock: aware UTC."""
+    return datetime.now(UTC)
+
+
+class DataDirectory:
+    """The data directory, held by one process at a time. Raises `AlreadyRunning` when another one holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        if len(str(self.path / SOCKET)) > MAX_SOCKET_PATH:
+            raise UsageError(problem=f"the path of the data directory is too long for a Unix socket: {self.path}")
+        files.make_private_directory(self.path)
+        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.read(self._lock, 32).decode("ascii", "replace").strip() or "?"
+            os.close(self._lock)
+            raise AlreadyRunning(path=self.path, pid=pid) from error
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+
+class Services:
+    """Everything but the listeners: the store, the keys, the authority and the use cases, wired together."""
+
+    def __init__(self, directory: DataDirectory, settings: config.Config, store: Store, keys: KeyStore) -> None:
+        self.directory = directory
+        self.settings = settings
+        self.store = store
+        profiles = settings.resolved_profiles()
+        self.issuance = Issuance(store, profiles, settings.authority.trust_domain)
+        self.authorities = Authorities(store, keys, self.issuance, profiles)
+        self.kubeedge_tokens = KubeEdgeTokens(store, self.authorities.kubeedge_mac)
+        self.hub = Hub(
+            store,
+            now=now,
+            new_id=new_id,
+            settings=HubSettings(
+                nodes=settings.hub.node_limit,
+                keepalive=settings.hub.keepalive_seconds,
+                rate=settings.hub.messages_per_second,
+                burst=2 * settings.hub.messages_per_second,
+            ),
+        )
+        self.registrar = Registrar(
+            store,
+            self.issuance,
+            grace=timedelta(hours=settings.enrolment.renewal_grace_hours),
+            foreign=self.kubeedge_tokens,
+            revoked=self._cut,
+        )
+        self.revoker = Revoker(store, self._cut)
+        self.tokens = Tokens(store, lambda: self.authorities.active.pin, self.hints)
+        self.dialled: tuple[str, ...] = ()
+        self.ports = (settings.listen.https_port, settings.listen.hub_port)
+
+    def _cut(self, revoked: Sequence[CertificateRecord]) -> None:
+        self.hub.close_certificates([r.fingerprint for r in revoked if r.fingerprint is not None], Cause.REVOKED)
+
+    def hints(self) -> Hints:
+        """Where a device that holds one of our tokens should go."""
+        https, hub = self.ports
+        return Hints(
+            https=tuple(_host_port(name, https) for name in self.dialled[:4]),
+            hub=tuple(_host_port(name, hub) for name in self.dialled[:4]),
+        )
+
+    async def open(self, wanted: Wanted) -> None:
+        """Load the authority or make it, and set what the command line and the configuration say."""
+        moment = now()
+        name = self.settings.authority.name or f"Edgeward CA {secrets.token_hex(4)}"
+        await self.authorities.open(name, moment)
+        await self.kubeedge_tokens.load()
+        if wanted.kubeedge_tokens is not None:
+            await self.kubeedge_tokens.accept(wanted.kubeedge_tokens, actor="operator:up", now=moment)
+        advertise = wanted.advertise or self.settings.advertise
+        if advertise is not None:
+            await self.authorities.advertise(advertise, actor="operator:up", now=moment)
+        await self.hub.start()
+
+
+@contextlib.asynccontextmanager
+async def _services(wanted: Wanted, environment: Mapping[str, str]) -> Any:
+    directory = DataDirectory(wanted.data)
+    try:
+        settings = config.load(directory.path / config.FILE)
+        settings.resolved_profiles()
+        word = passphrase.find(directory.path / KEYS, environment, wanted.passphrase_file)
+        keys = FileKeys(directory.path / KEYS, word)
+        store = open_store(directory.path / STORE)
+        try:
+            services = Services(directory, settings, store, keys)
+            await services.open(wanted)
+            yield services
+        finally:
+            await store.close()
+    finally:
+        directory.release()
+
+
+class Server:
+    """A running authority: three listeners over `services`."""
+
+    def __init__(self, services: Services, wanted: Wanted) -> None:
+        self._services = services
+        self._wanted = wanted
+        self._listeners: list[asyncio.Server] = []
+        self._contexts: dict[str, Any] = {}
+        self._credential: ServerCredential | None = None
+        self._since = now()
+        self._reloading = asyncio.Lock()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an operator wants to know of it."""
+        https, hub = self._services.ports
+        return {
+            "version": edgeward.__version__,
+            "program": _program(),
+            "data": str(self._services.directory.path),
+            "since": self._since,
+            "pid": os.getpid(),
+            "pin": self._services.authorities.active.pin,
+            "dial": self._services.dialled[0],
+            "https_port": https,
+            "hub_port": hub,
+            "names": () if self._credential is None else self._credential.names,
+        }
+
+    async def start(self) -> None:
+        """Listen on everything. Raises `CannotListen`."""
+        services, limits = self._services, self._services.settings.limits
+        await self.reload()
+        tls_limits = TlsLimits(
+            handshake_seconds=limits.handshake_seconds,
+            handshakes=limits.handshakes,
+            handshakes_per_address=limits.handshakes_per_address,
+        )
+        http_limits = http.HttpLimits(
+            body_octets=services.settings.enrolment.csr_limit,
+            head_seconds=limits.header_seconds,
+            body_seconds=limits.body_seconds,
+            idle_seconds=limits.idle_seconds,
+        )
+        enrolment = http.Http(
+            kubeedge.routes(services.registrar.enrol, lambda: services.authorities.active.certificate),
+            now=now,
+            limits=http_limits,
+            rate=RateLimit(
+                clock=time.monotonic, rate=limits.requests_per_second, burst=int(2 * limits.requests_per_second)
+            ),
+        )
+        sessions = websocket.WebSocketServer(
+            services.hub.admit, now=now, limits=websocket.Limits(message=services.settings.hub.message_limit)
+        )
+        https = self._tls("enrolment", enrolment, tls_limits)
+        hub = self._tls("hub", sessions, tls_limits, mutual=True)
+        listen, wanted = services.settings.listen, self._wanted
+        address = wanted.listen if wanted.listen is not None else listen.address
+        https_port = await self._listen(
+            https, address, listen.https_port if wanted.https_port is None else wanted.https_port
+        )
+        hub_port = await self._listen(hub, address, listen.hub_port if wanted.hub_port is None else wanted.hub_port)
+        services.ports = (https_port, hub_port)
+        await self._listen_for_operators()
+
+    def _tls(
+        self, name: str, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
+    ) -> tls.Listener:
+        return tls.Listener(
+            context=lambda: self._contexts[name], inner=inner, limits=limits, refused=_report_handshake, mutual=mutual
+        )
+
+    async def _listen(self, factory: Callable[[], asyncio.Protocol], address: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                factory, address or None, port, backlog=self._services.settings.listen.backlog, reuse_address=True
+            )
+        except OSError as error:
+            raise CannotListen(address=f"{address or '*'}:{port}", why=error.strerror or str(error)) from error
+        self._listeners.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    async def _listen_for_operators(self) -> None:
+        services = self._services
+        path = services.directory.path / SOCKET
+        path.unlink(missing_ok=True)
+        api = Api(
+            Platform(
+                store=services.store,
+                authorities=services.authorities,
+                registrar=services.registrar,
+                tokens=services.tokens,
+                revoker=services.revoker,
+                hub=services.hub,
+                kubeedge_tokens=services.kubeedge_tokens,
+                reload=self.reload,
+                describe=lambda: self.facts,
+                now=now,
+                new_id=new_id,
+            )
+        )
+        limits = http.HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
+        old = os.umask(0o177)
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(
+                http.Http(api.respond, now=now, limits=limits), str(path)
+            )
+        finally:
+            os.umask(old)
+        self._listeners.append(server)
+
+    async def reload(self) -> tuple[str, ...]:
+        """Read the advertised names again, re-issue the server certificate if they changed or its end is near, and serve it from the
+        next handshake on. Connections stay as they are. The names it is valid for."""
+        async with self._reloading:
+            services = self._services
+            advertised = await services.authorities.advertised()
+            local = local_names()
+            credential = await services.authorities.server_credential(local, now())
+            services.dialled = advertised or _dial_without_names(
+                self._wanted.listen or services.settings.listen.address
+            )
+            anchors = services.authorities.trusted
+            chain = pem.encode("CERTIFICATE", credential.certificate)
+            if credential != self._credential or anchors != self._contexts.get("anchors"):
+                self._contexts = {
+                    "anchors": anchors,
+                    "enrolment": contexts.enrolment_context(certificate=chain, key=credential.key, anchors=anchors),
+                    "hub": contexts.hub_context(certificate=chain, key=credential.key, anchors=anchors),
+                }
+            self._credential = credential
+            return credential.names
+
+    async def reread(self) -> None:
+        """On SIGHUP: the configuration's advertised names, then `reload`. An error is logged, and the server goes on as it was."""
+        try:
+            settings = config.load(self._services.directory.path / config.FILE)
+            if settings.advertise is not None and not self._wanted.advertise:
+                await self._services.authorities.advertise(settings.advertise, actor="operator:sighup", now=now())
+            _log.info("reloaded; the server certificate is valid for %s", ", ".join(await self.reload()))
+        except EdgewardError as error:
+            _log.error("not reloaded: %s", error)
+
+    async def renew(self) -> None:
+        """For as long as the server runs: look after the server certificate's remaining life."""
+        while True:
+            await asyncio.sleep(RENEWAL_CHECK.total_seconds())
+            await self.reread()
+
+    async def stop(self) -> None:
+        """Close the listeners and every session."""
+        for listener in self._listeners:
+            listener.close()
+        (self._services.directory.path / SOCKET).unlink(missing_ok=True)
+        await self._services.hub.shutdown()
+
+
+@contextlib.asynccontextmanager
+async def running(wanted: Wanted, environment: Mapping[str, str]) -> Any:
+    """A server that runs for as long as the block does; the block gets the `Server`."""
+    async with _services(wanted, environment) as services:
+        server = Server(services, wanted)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await server.start()
+            tasks = [asyncio.create_task(services.hub.run()), asyncio.create_task(server.renew())]
+            yield server
+        finally:
+            for task in tasks:
+                task.cancel()
+            await server.stop()
+
+
+async def serve(wanted: Wanted, environment: Mapping[str, str], ready: Callable[[Server], None]) -> None:
+    """Run a server until SIGTERM or SIGINT. `ready` is called once everything is listening."""
+    _prepare_process()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stopped.set)
+    async with running(wanted, environment) as server:
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = loop.create_task(server.reread())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
+        gc.collect()
+        gc.freeze()
+        ready(server)
+        await stopped.wait()
+        _log.info("stopping")
+
+
+async def offline_call(data: Path, environment: Mapping[str, str], method: str, path: str, body: Any) -> Any:
+    """An administrative call on a data directory whose server is not running: what that call would answer. Raises its error."""
+    async with _services(Wanted(data=data), environment) as services:
+
+        async def no_reload() -> tuple[str, ...]:
+            return ()
+
+        api = Api(
+            Platform(
+                store=services.store,
+                authorities=services.authorities,
+                registrar=services.registrar,
+                tokens=services.tokens,
+                revoker=services.revoker,
+                hub=services.hub,
+                kubeedge_tokens=services.kubeedge_tokens,
+                reload=no_reload,
+                describe=dict,
+                now=now,
+                new_id=new_id,
+            )
+        )
+        request = Request(method=method, target=path, headers={}, body=msgspec.json.encode(body), address="", at=now())
+        return msgspec.json.decode((await api.answer(request)).body)
+
+
+def _prepare_process() -> None:
+    """What a long-lived server with keys in memory wants of the kernel and of the interpreter."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
+    gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
+
+
+def _report_handshake(failure: HandshakeFailure) -> None:
+    _log.info("handshake with %s failed: %s", failure.address, failure.reason)
+
+
+def local_names() -> tuple[str, ...]:
+    """localhost and this machine's own names and addresses, without link-local ones."""
+    found = ["localhost", "127.0.0.1", "::1"]
+    with contextlib.suppress(BadName):
+        found.append(names.show(names.server_name(socket.gethostname())))
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            address = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            if not address.startswith(("fe80:", "169.254.")):
+                found.append(names.show(names.server_name(address)))
+    return tuple(dict.fromkeys(found))[:100]
+
+
+def _dial_without_names(listen: str) -> tuple[str, ...]:
+    """What to dial where nothing is advertised: the address listened on, else localhost."""
+    return (listen,) if listen and listen not in ("0.0.0.0", "::") else ("localhost",)  # noqa: S104  # compared, not bound
+
+
+def _host_port(name: str, port: int) -> str:
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _program() -> str:
+    """How this program is called from a shell: by its name where that finds it, else by its path."""
+    path = Path(sys.argv[0])
+    if path.name != "edgeward":
+        return "python3 -m edgeward"
+    found = shutil.which("edgeward")
+    if found is not None and Path(found).resolve() == path.resolve():
+        return "edgeward"
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path.absolute())

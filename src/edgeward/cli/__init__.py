@@ -1,0 +1,108 @@
+"""What people type: one module per noun or verb, loaded only when it is used.
+
+`COMMANDS` is the one table from a command to its module; every such module defines a click command or group named `command`.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import click
+
+import edgeward
+from edgeward.errors import EdgewardError, UsageError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("up", "Run the authority: enrolment, hub and administration."),
+    "demo": ("demo", "Start everything in a temporary directory, join three nodes, revoke one, clean up."),
+    "token": ("token", "Make, list and revoke join tokens."),
+    "nodes": ("nodes", "Show the nodes and whether they are online."),
+    "revoke": ("revoke", "Revoke a node or a certificate; a live session is cut at once."),
+    "send": ("send", "Send a message to a node."),
+    "watch": ("watch", "Print the messages that nodes send, one JSON object a line."),
+    "ca": ("ca", "Show, import and export the CA."),
+    "cert": ("cert", "Sign certificate requests."),
+    "advertise": ("advertise", "The names and addresses that clients dial."),
+    "audit": ("audit", "Read the audit log and verify its chain."),
+    "join": ("join", "Enrol this machine as a node."),
+    "agent": ("agent", "Keep this node connected to its hub."),
+    "completion": ("completion", "Print the shell completion script."),
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"edgeward.cli.{COMMANDS[cmd_name][0]}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(edgeward.__version__, prog_name="edgeward", message="%(prog)s %(version)s")
+def command() -> None:
+    """Edgeward: the certificate authority and the secure front door of an edge fleet.
+
+    \b
+    First steps:
+      edgeward up --advertise cloud.example.com
+      edgeward token new --node edge-1 > token
+      edgeward join https://cloud.example.com:10002 --token @token --node edge-1
+      edgeward agent
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 good, 1 findings, 2 usage, 65 input is not what it claims, 69 unavailable, 70 our bug."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit status of a command line, with its error, if any, said on standard error."""
+    try:
+        result: Any = command.main(args=arguments, prog_name="edgeward", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except EdgewardError as error:
+        say_error(str(error), error.hint)
+        return error.exit_status
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        message = error.format_message().strip().rstrip(".")
+        hint = f"{context.command_path} --help" if context is not None else "edgeward --help"
+        say_error(message[:1].lower() + message[1:], hint)
+        return UsageError.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the outermost shell: whatever it is, no traceback reaches the person unasked
+        if os.environ.get("EDGEWARD_DEBUG"):
+            traceback.print_exc()
+        say_error(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a bug in edgeward; run it again with EDGEWARD_DEBUG=1 to see where",
+        )
+        return 70
+
+
+def say_error(sentence: str, hint: str = "") -> None:
+    """An error and what to do about it, on standard error."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {sentence}", err=True)
+    if hint:
+        click.echo(f"{click.style('hint:', fg='cyan')} {hint}", err=True)

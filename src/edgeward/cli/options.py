@@ -1,0 +1,106 @@
+"""Options that several commands share, and how their values are read: the data directory, secrets, durations."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from edgeward import files
+from edgeward.errors import NotFound, UsageError
+from edgeward.model.token import Secret
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+SOCKET = "admin.sock"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def default_data() -> Path:
+    """The data directory when none is named: `EDGEWARD_DATA`, else `edgeward` in the XDG data home."""
+    named = os.environ.get("EDGEWARD_DATA")
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(named) if named else home / "edgeward"
+
+
+def data_option(function: _F) -> _F:
+    """`--data DIR`: the data directory of the authority."""
+    return click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        default=default_data,
+        show_default="$EDGEWARD_DATA or ~/.local/share/edgeward",
+        help="Data directory of the authority.",
+    )(function)
+
+
+def json_option(function: _F) -> _F:
+    """`--json`: output for programs."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def print_json(value: Any) -> None:
+    """`value` as indented JSON on standard output."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def duration(text: str) -> timedelta:
+    """`24h`, `7d`, `30m`, `90s`, `2w` as a time span. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", text.strip())
+    if match is None:
+        raise UsageError(problem=f"{text!r} is not a duration; write 90s, 30m, 24h, 7d or 2w")
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def date(text: str) -> datetime:
+    """A date (`2026-12-31`) or an RFC 3339 moment as aware UTC. Raises `UsageError`."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(problem=f"{text!r} is not a date; write 2026-12-31 or 2026-12-31T12:00:00Z") from error
+    return (
+        parsed.astimezone() if parsed.tzinfo is not None else parsed.replace(tzinfo=datetime.now().astimezone().tzinfo)
+    )
+
+
+def secret(value: str, what: str) -> Secret:
+    """The secret that an option names: `@FILE`, `-` for standard input, or, with a warning, the text itself."""
+    if value == "-":
+        return Secret(sys.stdin.readline().strip())
+    if value.startswith("@"):
+        try:
+            return Secret(files.read_plain(Path(value[1:])).decode("utf-8", "replace").strip())
+        except NotFound as error:
+            raise UsageError(problem=f"there is no file {value[1:]}") from error
+    click.echo(
+        f"{click.style('warning:', fg='yellow')} {what} on the command line is visible to every user of this machine;"
+        " write @FILE or - instead",
+        err=True,
+    )
+    return Secret(value.strip())
+
+
+def read_input(path: str, limit: int) -> bytes:
+    """The content of a file, or of standard input for `-`, at most `limit` octets. Raises `UsageError` when it cannot be read."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read(limit + 1)
+        with Path(path).open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(problem=f"cannot read {path}: {error.strerror}") from error
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """How long ago `moment` was, in one unit: `12 s`, `3 min`, `5 h`, `2 d`."""
+    seconds = max(0, int((now - moment).total_seconds()))
+    for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // divisor} {unit}"
+    return f"{seconds // 86400} d"

@@ -1,0 +1,107 @@
+"""`edgeward token`: join tokens."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeward.cli.client import Client
+from edgeward.cli.options import data_option, duration, json_option, print_json
+
+
+@click.group()
+def command() -> None:
+    """Make, list and revoke join tokens.
+
+    A token lets a device enrol: bound to one node name or to a pattern, usable a number of times, until it expires.
+    """
+
+
+@command.command("new")
+@click.option("--node", metavar="NAME", help="The one node that may use it.")
+@click.option("--pattern", metavar="GLOB", help="Names that may use it, new ones only: 'shop-*'; * matches dots too.")
+@click.option("--uses", type=int, default=1, show_default=True, help="How many certificates it is good for.")
+@click.option("--ttl", default="24h", show_default=True, help="How long it lives: 90s, 30m, 24h, 7d.")
+@click.option("--from", "network", metavar="CIDR", help="The only network it may be used from: 10.2.0.0/16.")
+@click.option("--unblock", is_flag=True, help="Its use lets a revoked node return (with --node).")
+@data_option
+@json_option
+def new(data: Path, as_json: bool, ttl: str, **wanted: Any) -> None:
+    """Make a join token and print it, alone, on standard output.
+
+    \b
+    Examples:
+      edgeward token new --node edge-1 > token
+      edgeward token new --pattern 'shop-*' --uses 200 --ttl 7d --from 10.2.0.0/16
+      edgeward token new --node edge-1 --unblock
+    """
+    body = wanted | {"lifetime_seconds": duration(ttl).total_seconds()}
+    made = Client(data).call("POST", "/v1/tokens", body)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(made["token"])
+
+
+@command.command("list")
+@data_option
+@json_option
+def list_(data: Path, as_json: bool) -> None:
+    """List the tokens that were made; their secrets are not kept.
+
+    \b
+    Example:
+      edgeward token list
+    """
+    tokens = Client(data).call("GET", "/v1/tokens")
+    if as_json:
+        print_json(tokens)
+        return
+    if not tokens:
+        click.echo("no tokens yet; make one: edgeward token new --node NAME", err=True)
+        return
+    click.echo(f"{'KEY ID':16}  {'STATE':8} {'USED':>9}  {'EXPIRES':20}  FOR")
+    for token in tokens:
+        expires = datetime.fromisoformat(token["expires_at"]).strftime("%Y-%m-%d %H:%M:%SZ")
+        whom = token["node"] or f"pattern {token['pattern']}"
+        origin = f" from {token['network']}" if token["network"] else ""
+        used = f"{token['used']}/{token['uses']}"
+        click.echo(f"{token['key_id']:16}  {token['state']:8} {used:>9}  {expires:20}  {whom}{origin}")
+
+
+@command.command("uses")
+@click.argument("key_id")
+@data_option
+@json_option
+def uses(data: Path, as_json: bool, key_id: str) -> None:
+    """Show every use of a token: when, by which node, from where.
+
+    \b
+    Example:
+      edgeward token uses 3f2a9c01d4e5b677
+    """
+    found = Client(data).call("GET", f"/v1/tokens/{key_id}/uses")
+    if as_json:
+        print_json(found)
+        return
+    for use in found:
+        click.echo(f"{use['at']}  {use['node']}  {use['address']}  serial {use['serial']}")
+
+
+@command.command("revoke")
+@click.argument("key_id")
+@data_option
+@json_option
+def revoke(data: Path, as_json: bool, key_id: str) -> None:
+    """Take a token back. KEY_ID is the first column of `token list`, or the second part of the token.
+
+    \b
+    Example:
+      edgeward token revoke 3f2a9c01d4e5b677
+    """
+    done = Client(data).call("POST", f"/v1/tokens/{key_id}/revoke")
+    if as_json:
+        print_json(done)
+    else:
+        click.echo(f"token {key_id} is revoked" + ("" if done["revoked_now"] else " (it was before)"))

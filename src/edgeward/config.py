@@ -1,0 +1,143 @@
+"""The configuration: `DATA/edgeward.toml` read into frozen values. Only `app` and `cli` see it.
+
+Every member has a default; an unknown member is an error, because a misspelt limit is no limit.
+"""
+
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from edgeward.errors import UsageError
+from edgeward.pki.profile import Profile, default_profiles
+
+FILE = "edgeward.toml"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Authority(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[authority]`: the CA that is made on first start. Changes after that have no effect on it."""
+
+    name: str = ""
+    """Common name of the CA; empty: `Edgeward CA` and eight random hex digits, so that two authorities never share a name."""
+    lifetime_days: int = 3652
+    trust_domain: str = "edgeward"
+    """The authority part of the SPIFFE URI in device and operator certificates."""
+
+
+class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[listen]`: where the servers listen. Command line options go before these."""
+
+    address: str = ""
+    """An IP address; empty: every address of this machine, IPv4 and IPv6."""
+    https_port: int = 10002
+    hub_port: int = 10000
+    backlog: int = 4096
+
+
+class Enrolment(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[enrolment]`: the server on port 10002."""
+
+    renewal_grace_hours: float = 0
+    """For how long after its end a certificate may still renew itself."""
+    csr_limit: int = 64 * 1024
+    """Octets of a request body."""
+
+
+class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`: against floods. A limit never blocks an address for longer than it is exceeded."""
+
+    handshakes: int = 4096
+    """Connections, in all, that have not finished their TLS handshake."""
+    handshakes_per_address: int = 512
+    requests_per_second: int = 5000
+    """Requests a second from one address, on port 10002."""
+    handshake_seconds: float = 10
+    header_seconds: float = 30
+    body_seconds: float = 30
+    idle_seconds: float = 75
+
+
+class HubSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[hub]`: the server on port 10000."""
+
+    keepalive_seconds: float = 30
+    """A node that sends no keepalive for so long is offline. Real edges send one every 15 seconds."""
+    message_limit: int = 32 * 1024 * 1024
+    node_limit: int = 100_000
+    messages_per_second: float = 60
+    """From one node; it is read more slowly beyond."""
+
+
+class ProfileChange(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[profiles.NAME]`: what differs from the built-in profile of that name."""
+
+    lifetime_days: float | None = None
+    lifetime_minutes: float | None = None
+    backdate_minutes: float | None = None
+    common_name: str | None = None
+    organization: str | None = None
+    uri: str | None = None
+    key_algorithms: list[str] | None = None
+
+
+class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    advertise: list[str] | None = None
+    """The names and addresses that clients dial; when it is there, it goes before what the store remembers."""
+    authority: Authority = Authority()
+    listen: Listen = Listen()
+    enrolment: Enrolment = Enrolment()
+    limits: Limits = Limits()
+    hub: HubSection = HubSection()
+    profiles: dict[str, ProfileChange] = {}
+
+    def resolved_profiles(self) -> dict[str, Profile]:
+        """The built-in profiles with the changes of the file. Raises `UsageError` for an unknown name or rules that contradict."""
+        resolved = default_profiles()
+        for name, change in self.profiles.items():
+            if name not in resolved:
+                raise UsageError(problem=f"[profiles.{name}]: there are the profiles {', '.join(sorted(resolved))}")
+            resolved[name] = _changed(resolved[name], change)
+        if "ca" not in self.profiles:
+            resolved["ca"] = _changed(resolved["ca"], ProfileChange(lifetime_days=self.authority.lifetime_days))
+        return resolved
+
+
+def _changed(profile: Profile, change: ProfileChange) -> Profile:
+    lifetime = profile.lifetime
+    if change.lifetime_days is not None or change.lifetime_minutes is not None:
+        lifetime = timedelta(days=change.lifetime_days or 0, minutes=change.lifetime_minutes or 0)
+    backdate = profile.backdate if change.backdate_minutes is None else timedelta(minutes=change.backdate_minutes)
+    algorithms = profile.key_algorithms if change.key_algorithms is None else frozenset(change.key_algorithms)
+    return Profile(
+        name=profile.name,
+        common_name=profile.common_name if change.common_name is None else change.common_name,
+        organization=profile.organization if change.organization is None else change.organization,
+        uri=profile.uri if change.uri is None else change.uri,
+        purposes=profile.purposes,
+        key_algorithms=algorithms,
+        lifetime=lifetime,
+        backdate=backdate,
+        ca=profile.ca,
+        path_length=profile.path_length,
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in the file `path`; the defaults when there is none. Raises `UsageError` that names the place."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise UsageError(problem=f"cannot read {path}: {error.strerror}") from error
+    try:
+        return msgspec.convert(tomllib.loads(text.decode()), type=Config, strict=True)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(problem=f"{path}: {error}") from error

@@ -1,0 +1,407 @@
+"""The administrative API: what an operator may ask of a running authority, as JSON over HTTP.
+
+Version 1, spoken on the Unix socket of the data directory; whoever can open that socket is the operator. Times are RFC 3339, serials
+lower-case hex. `ROUTES` is the whole of it: what is not in that table does not exist.
+"""
+
+import base64
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from edgeward.errors import BadRequest, EdgewardError, NotFound
+from edgeward.hub.serve import Hub
+from edgeward.model import message as messages
+from edgeward.model.authority import CertificateRecord, Reason
+from edgeward.model.evidence import Enrolment, Operator
+from edgeward.model.http import Request, Response
+from edgeward.model.token import Token
+from edgeward.pki import keys, names, parse, pem
+from edgeward.pki.formats import pkcs8
+from edgeward.services.authorities import Authorities
+from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
+from edgeward.services.registrar import Registrar
+from edgeward.services.revoker import Revoker
+from edgeward.services.tokens import Tokens, Wanted
+from edgeward.stores.port import Store
+from edgeward.web.problems import problem
+
+_Body = TypeVar("_Body")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What the API is a face of."""
+
+    store: Store
+    authorities: Authorities
+    registrar: Registrar
+    tokens: Tokens
+    revoker: Revoker
+    hub: Hub
+    kubeedge_tokens: KubeEdgeTokens
+    reload: Callable[[], Awaitable[tuple[str, ...]]]
+    """Re-issue the server certificate if its names changed and serve it; its names now."""
+    describe: Callable[[], dict[str, Any]]
+    """Facts about the running server: version, addresses, since when."""
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request body: an unknown member is an error."""
+
+
+class NewToken(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/tokens`."""
+
+    node: str | None = None
+    pattern: str | None = None
+    uses: int = 1
+    lifetime_seconds: float = 86400
+    network: str | None = None
+    unblock: bool = False
+
+
+class NewRevocation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/revocations`: a node, or `serial:HEX`."""
+
+    target: str
+    reason: Reason = Reason.UNSPECIFIED
+
+
+class NewMessage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/messages`. `wait` in seconds: answer with the node's response."""
+
+    node: str
+    operation: str
+    resource: str
+    group: str = "resource"
+    source: str = "edgecontroller"
+    content: Raw = Raw(b"null")
+    wait: float | None = None
+
+
+class NewCertificate(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/certificates`: a CSR (base64 of DER) that an operator vouches for."""
+
+    node: str
+    csr: str
+
+
+class Import(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/ca/import`: base64 of DER, the key as PKCS#8, SEC 1 or PKCS#1 in the clear."""
+
+    certificate: str
+    key: str
+    kubeedge_tokens: Acceptance | None = None
+
+
+class Export(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`POST /v1/ca/export`."""
+
+    with_key: bool = False
+
+
+class Names(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`PUT /v1/advertised`."""
+
+    names: list[str]
+
+
+class Api:
+    """Answers the administrative requests. Every error becomes an RFC 9457 problem."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    async def respond(self, request: Request) -> Response:
+        """The answer to a request, whatever it is."""
+        try:
+            return await self.answer(request)
+        except EdgewardError as error:
+            return problem(error)
+
+    async def answer(self, request: Request) -> Response:
+        """The answer to a request. Raises its error."""
+        allowed = []
+        for method, pattern, answer in ROUTES:
+            match = re.fullmatch(pattern, request.path)
+            if match is not None and method == request.method:
+                return await answer(self._platform, request, *match.groups())
+            if match is not None:
+                allowed.append(method)
+        if allowed:
+            return Response(status=405, headers=(("Allow", ", ".join(allowed)),))
+        raise NotFound(what="resource", name=request.path)
+
+
+def _body(request: Request, kind: type[_Body]) -> _Body:
+    try:
+        return msgspec.json.decode(request.body or b"{}", type=kind)
+    except msgspec.MsgspecError as error:
+        raise BadRequest(why=str(error)) from error
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _octets(text: str, what: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise BadRequest(why=f"{what} is not base64") from error
+
+
+def _certificate(record: CertificateRecord) -> dict[str, Any]:
+    return {
+        "serial": record.serial,
+        "not_before": record.not_before,
+        "not_after": record.not_after,
+        "revoked_at": record.revoked_at,
+        "revocation_reason": record.revocation_reason,
+    }
+
+
+def _token(token: Token, now: datetime) -> dict[str, Any]:
+    if token.revoked_at is not None:
+        state = "revoked"
+    elif now >= token.expires_at:
+        state = "expired"
+    else:
+        state = "spent" if token.used >= token.uses else "valid"
+    return {
+        "key_id": token.key_id,
+        "state": state,
+        "node": token.node,
+        "pattern": token.pattern,
+        "uses": token.uses,
+        "used": token.used,
+        "expires_at": token.expires_at,
+        "network": None if token.network is None else str(token.network),
+        "unblock": token.unblock,
+        "created_at": token.created_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def _actor(_request: Request) -> str:
+    return "operator:socket"
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+
+
+async def _status(platform: Platform, request: Request) -> Response:
+    authority = platform.authorities.active
+    return _json(platform.describe() | {"pin": authority.pin, "advertised": await platform.authorities.advertised()})
+
+
+async def _nodes(platform: Platform, request: Request) -> Response:
+    shown = []
+    online = {one.node for one in platform.hub.online()}
+    for node in await platform.store.nodes():
+        device = node.device
+        shown.append(
+            {
+                "name": device.name,
+                "state": node.state,
+                "connected": device.name in online,
+                "since": node.since,
+                "cause": device.blocked_reason if node.state == "revoked" else device.offline_cause,
+                "last_seen": device.last_seen,
+                "address": device.address,
+                "connections": device.connections,
+                "certificate": None if node.certificate is None else _certificate(node.certificate),
+            }
+        )
+    return _json(shown)
+
+
+async def _new_token(platform: Platform, request: Request) -> Response:
+    body = _body(request, NewToken)
+    wanted = Wanted(
+        node=body.node,
+        pattern=body.pattern,
+        uses=body.uses,
+        lifetime=timedelta(seconds=min(max(body.lifetime_seconds, 0), 1e9)),
+        network=None if body.network is None else names.network(body.network),
+        unblock=body.unblock,
+    )
+    now = platform.now()
+    text, token = await platform.tokens.new(wanted, actor=_actor(request), now=now)
+    return _json({"token": text.reveal(), **_token(token, now)}, 201)
+
+
+async def _tokens(platform: Platform, request: Request) -> Response:
+    now = platform.now()
+    return _json([_token(token, now) for token in await platform.tokens.list()])
+
+
+async def _token_uses(platform: Platform, request: Request, key_id: str) -> Response:
+    uses = await platform.tokens.uses(key_id)
+    return _json([{"at": use.at, "node": use.node, "address": use.address, "serial": use.serial} for use in uses])
+
+
+async def _revoke_token(platform: Platform, request: Request, key_id: str) -> Response:
+    revoked = await platform.tokens.revoke(key_id, actor=_actor(request), now=platform.now())
+    return _json({"key_id": key_id, "revoked_now": revoked})
+
+
+async def _revoke(platform: Platform, request: Request) -> Response:
+    body = _body(request, NewRevocation)
+    done = await platform.revoker.revoke(body.target, body.reason, actor=_actor(request), now=platform.now())
+    return _json(
+        {
+            "node": done.node,
+            "revoked": [_certificate(record) | {"identity": record.identity} for record in done.revoked],
+        }
+    )
+
+
+async def _send(platform: Platform, request: Request) -> Response:
+    body = _body(request, NewMessage)
+    if body.wait is not None and not 0 < body.wait <= 3600:
+        raise BadRequest(why="wait is between 0 and 3600 seconds")
+    sent = messages.make(
+        body.content,
+        msg_id=platform.new_id(),
+        now=platform.now(),
+        operation=body.operation,
+        resource=body.resource,
+        source=body.source,
+        group=body.group,
+    )
+    answer = await platform.hub.send(names.node_name(body.node), sent, wait=body.wait)
+    return _json({"msg_id": sent.msg_id, "answer": None if answer is None else answer})
+
+
+async def _watch(platform: Platform, request: Request) -> Response:
+    async def lines() -> AsyncIterator[bytes]:
+        with platform.hub.watch() as watch:
+            async for one in watch:
+                event = {"node": one.node, "received": one.at, "message": one.message}
+                yield msgspec.json.encode(event | ({"lost": one.lost_before} if one.lost_before else {})) + b"\n"
+
+    return Response(status=200, content_type="application/x-ndjson", stream=lines())
+
+
+async def _ca(platform: Platform, request: Request) -> Response:
+    issuer = platform.authorities.active
+    certificate = parse.certificate(issuer.certificate)
+    return _json(
+        {
+            "pem": pem.encode("CERTIFICATE", issuer.certificate).decode(),
+            "pin": issuer.pin,
+            "subject": certificate.subject.rfc4514_string(),
+            "serial": format(certificate.serial_number, "x"),
+            "key": keys.describe(parse.public_key(certificate)),
+            "not_before": certificate.not_valid_before_utc,
+            "not_after": certificate.not_valid_after_utc,
+            "origin": issuer.origin,
+            "state": issuer.state,
+        }
+    )
+
+
+async def _import(platform: Platform, request: Request) -> Response:
+    body = _body(request, Import)
+    key = pkcs8.read(_octets(body.key, "key"))
+    now, actor = platform.now(), _actor(request)
+    issuer, deviations = await platform.authorities.adopt(
+        _octets(body.certificate, "certificate"), keys.issuer_key(key), actor=actor, now=now
+    )
+    if body.kubeedge_tokens is not None:
+        await platform.kubeedge_tokens.accept(body.kubeedge_tokens, actor=actor, now=now)
+    await platform.reload()
+    return _json({"pin": issuer.pin, "deviations": deviations})
+
+
+async def _export(platform: Platform, request: Request) -> Response:
+    body = _body(request, Export)
+    shown: dict[str, Any] = {"certificate": base64.b64encode(platform.authorities.active.certificate).decode()}
+    if body.with_key:
+        key = await platform.authorities.export_key(actor=_actor(request), now=platform.now())
+        shown["key"] = base64.b64encode(key).decode()
+    return _json(shown)
+
+
+async def _sign(platform: Platform, request: Request) -> Response:
+    body = _body(request, NewCertificate)
+    enrolment = Enrolment(
+        node=body.node,
+        csr=_octets(body.csr, "csr"),
+        evidence=Operator(name="socket"),
+        address="",
+        at=platform.now(),
+    )
+    issued = await platform.registrar.issue(enrolment)
+    return _json(
+        {
+            "serial": issued.serial,
+            "pem": pem.encode("CERTIFICATE", issued.der).decode(),
+            "ca_pem": pem.encode("CERTIFICATE", platform.authorities.active.certificate).decode(),
+            "not_after": parse.certificate(issued.der).not_valid_after_utc,
+            "dropped": [] if issued.plan is None else issued.plan.dropped,
+        },
+        201,
+    )
+
+
+async def _advertised(platform: Platform, request: Request) -> Response:
+    return _json({"names": await platform.authorities.advertised()})
+
+
+async def _advertise(platform: Platform, request: Request) -> Response:
+    body = _body(request, Names)
+    await platform.authorities.advertise(body.names, actor=_actor(request), now=platform.now())
+    return _json({"names": await platform.authorities.advertised(), "certificate_names": await platform.reload()})
+
+
+async def _audit(platform: Platform, request: Request) -> Response:
+    match = re.search(r"[?&]after=(\d{1,18})", request.target)
+    records = await platform.store.audit(int(match[1]) if match else 0, 1000)
+    return _json(
+        [
+            {
+                "n": record.n,
+                "at": datetime.fromtimestamp(record.at / 1000, UTC),
+                "actor": record.actor,
+                "action": record.action,
+                "object": record.object,
+                "facts": Raw(record.facts.encode()),
+                "hash": record.hash.hex(),
+            }
+            for record in records
+        ]
+    )
+
+
+_Answer = Callable[..., Awaitable[Response]]
+
+_KEY_ID = r"([0-9a-f]{16})"
+
+ROUTES: tuple[tuple[str, str, _Answer], ...] = (
+    ("GET", r"/v1/status", _status),
+    ("GET", r"/v1/nodes", _nodes),
+    ("POST", r"/v1/tokens", _new_token),
+    ("GET", r"/v1/tokens", _tokens),
+    ("GET", rf"/v1/tokens/{_KEY_ID}/uses", _token_uses),
+    ("POST", rf"/v1/tokens/{_KEY_ID}/revoke", _revoke_token),
+    ("POST", r"/v1/revocations", _revoke),
+    ("POST", r"/v1/messages", _send),
+    ("GET", r"/v1/messages", _watch),
+    ("GET", r"/v1/ca", _ca),
+    ("POST", r"/v1/ca/import", _import),
+    ("POST", r"/v1/ca/export", _export),
+    ("POST", r"/v1/certificates", _sign),
+    ("GET", r"/v1/advertised", _advertised),
+    ("PUT", r"/v1/advertised", _advertise),
+    ("GET", r"/v1/audit", _audit),
+)

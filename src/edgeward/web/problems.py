@@ -1,0 +1,44 @@
+"""Errors as RFC 9457 problems: one table from class to status, and the members that a program needs to act on one."""
+
+import msgspec
+
+from edgeward import errors
+from edgeward.model.http import Response
+
+STATUS: dict[type[errors.EdgewardError], int] = {
+    errors.UsageError: 400,
+    errors.InputError: 400,
+    errors.TooLarge: 413,
+    errors.Refusal: 403,
+    errors.Unauthenticated: 401,
+    errors.NotFound: 404,
+    errors.AlreadyExists: 409,
+    errors.NotConnected: 409,
+    errors.Unavailable: 503,
+    errors.InternalError: 500,
+}
+"""The answer to each class of failure; a class that is not here has its parent's."""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 9457 section 3.1, and three members of ours: `code` (the class), `hint`, and the exit status that a command line ends with."""
+
+    title: str
+    status: int
+    code: str
+    hint: str = ""
+    exit_status: int = 1
+    type: str = "about:blank"
+
+
+def status(error: errors.EdgewardError) -> int:
+    """The HTTP status for an error: that of its class, or of the nearest parent that has one."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def problem(error: errors.EdgewardError) -> Response:
+    """The answer to a request that ended with `error`."""
+    body = Problem(
+        title=str(error), status=status(error), code=error.code, hint=error.hint, exit_status=error.exit_status
+    )
+    return Response(status=body.status, body=msgspec.json.encode(body), content_type="application/problem+json")
