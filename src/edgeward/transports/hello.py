@@ -4,8 +4,10 @@ OpenSSL, as Python offers it, ignores a list of protocols (ALPN) without one of 
 Nothing here decides what is sound TLS: a hello that this module cannot read goes to OpenSSL, which answers with the right alert.
 """
 
+import struct
 from dataclasses import dataclass
 
+_KIND_AND_LENGTH = struct.Struct(">HH")
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _SERVER_NAME = 0
@@ -44,7 +46,7 @@ def read(octets: bytes) -> Hello | None:
         return UNREADABLE
     try:
         return _extensions(octets, end)
-    except IndexError:
+    except (IndexError, struct.error):
         return UNREADABLE
 
 
@@ -56,17 +58,15 @@ def _extensions(octets: bytes, end: int) -> Hello:
     at += 2  # length of the extensions: they fill the rest
     server_name = None
     protocols = None
-    while at + 4 <= end:
-        kind = octets[at] << 8 | octets[at + 1]
-        start = at + 4
-        at = start + (octets[at + 2] << 8 | octets[at + 3])
-        if at > end:
-            return UNREADABLE
+    next_one = _KIND_AND_LENGTH.unpack_from
+    while at < end:
+        kind, length = next_one(octets, at)
+        at += 4 + length
         if kind == _SERVER_NAME:
-            server_name = _host(octets[start:at])
+            server_name = _host(octets[at - length : at])
         elif kind == _ALPN:
-            protocols = _names(octets[start:at])
-    return Hello(server_name=server_name, protocols=protocols)
+            protocols = _names(octets[at - length : at])
+    return Hello(server_name=server_name, protocols=protocols) if at == end else UNREADABLE
 
 
 def _host(entry: bytes) -> str | None:

@@ -31,6 +31,15 @@ _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStat
 _BODILESS = frozenset({204, 304})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+_KNOWN_NAMES = {
+    name.encode("ascii"): name.lower()
+    for name in (
+        *("Host", "User-Agent", "Content-Length", "Authorization", "Nodename", "NodeName", "ExtKeyUsages"),
+        *("Extkeyusages", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Transfer-Encoding"),
+    )
+}
+"""Header names as our peers spell them, to save the work of spelling them anew; any other spelling is as good."""
+
 _IDLE, _HEAD, _BODY, _DEAF = range(4)
 """Between requests; in the request line or the headers; in the body; reading no more."""
 
@@ -150,36 +159,33 @@ class Http:
 
     def head(self, response: Response, turn: _Turn) -> bytes:
         """The status line and the headers of an answer."""
-        lines = [_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n", self._date()]
-        if response.status not in _BODILESS:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
-            if response.stream is None:
-                lines.append(f"Content-Length: {len(response.body)}\r\n")
-            elif turn.chunks:
-                lines.append("Transfer-Encoding: chunked\r\n")
+        at = turn.request.at if turn.request is not None else self.now()
+        second = int(at.timestamp())
+        if second != self._dated[0]:  # the Date header (RFC 9110 section 6.6.1) is made once a second
+            self._dated = (second, f"Date: {format_datetime(at, usegmt=True)}\r\n")
+        start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._dated[1]
+        if response.status in _BODILESS:
+            body = ""
+        elif response.stream is None:
+            body = f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
+        else:
+            coding = "Transfer-Encoding: chunked\r\n" if turn.chunks else ""
+            body = f"Content-Type: {response.content_type}\r\n{coding}"
+        more = "".join([f"{name}: {value}\r\n" for name, value in response.headers]) if response.headers else ""
         if not turn.keep:
-            lines.append("Connection: close\r\n")
+            more += "Connection: close\r\n"
         elif not turn.chunks:
-            lines.append("Connection: keep-alive\r\n")
-        for name, value in response.headers:
-            lines.append(f"{name}: {value}\r\n")
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
-
-    def _date(self) -> str:
-        """The Date header (RFC 9110 section 6.6.1), made once a second."""
-        now = self.now()
-        second = int(now.timestamp())
-        if second != self._dated[0]:
-            self._dated = (second, f"Date: {format_datetime(now, usegmt=True)}\r\n")
-        return self._dated[1]
+            more += "Connection: keep-alive\r\n"
+        return f"{start}{body}{more}\r\n".encode("latin-1")
 
 
 def _check(response: Response) -> None:
     """No answer of ours splits in two: a line break in a header is our bug."""
-    for name, value in (("Content-Type", response.content_type), *response.headers):
+    for name, value in response.headers:
         if not (name + value).isprintable() or not (name + value).isascii():
             raise InternalError(problem=f"a header {name} that cannot be sent")
+    if not response.content_type.isprintable():
+        raise InternalError(problem="a content type that cannot be sent")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -190,10 +196,11 @@ class HttpConnection(asyncio.Protocol):
         "_body",
         "_certificate",
         "_deadline",
-        "_head_octets",
+        "_fields",
         "_headers",
         "_http",
         "_loop",
+        "_modern",
         "_network",
         "_octets",
         "_parser",
@@ -214,9 +221,10 @@ class HttpConnection(asyncio.Protocol):
         self._parser: httptools.HttpRequestParser | None = None
         self._phase = _IDLE
         self._octets = 0
-        self._head_octets = 0
         self._url = b""
+        self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, tuple[str, ...]] = {}
+        self._modern = True
         self._body: bytes | bytearray = b""
         self._turns: list[_Turn] = []
         self._task: asyncio.Task[None] | None = None
@@ -359,63 +367,68 @@ class HttpConnection(asyncio.Protocol):
         if self._phase == _DEAF:
             raise _RefusedError
         self._phase = _HEAD
-        self._head_octets = 0
         self._url = b""
-        self._headers = {}
+        self._fields.clear()
         self._body = b""
 
     def on_url(self, url: bytes) -> None:
         """The target, or a piece of it."""
-        self._head_octets += len(url)
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, whole."""
-        if self._phase != _HEAD:
-            return  # a trailer: nothing here needs one, and it may be discarded (RFC 9110 section 6.5.1)
-        self._head_octets += len(name) + len(value) + 4
-        headers = self._headers
-        key = name.lower().decode("latin-1")
-        known = headers.get(key)
-        field = value.decode("latin-1")
-        headers[key] = (field,) if known is None else (*known, field)
-        limits = self._http.limits
-        if self._head_octets > limits.head_octets or len(headers) > limits.headers:
-            self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
-        if known is not None and len(known) > limits.headers:
-            self._stop(431, f"there are more than {limits.headers} headers of one name")
+        if (
+            self._phase == _HEAD
+        ):  # else a trailer: nothing here needs one, and it may be discarded (RFC 9110 section 6.5.1)
+            self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: refuse here what need not be read further."""
         assert self._parser is not None  # noqa: S101  # it is the parser that calls
-        headers = self._headers
+        limits = self._http.limits
+        fields = self._fields
+        octets = len(self._url)
+        headers: dict[str, tuple[str, ...]] = {}
+        for name, value in fields:
+            octets += len(name) + len(value) + 4
+            key = _KNOWN_NAMES.get(name) or name.lower().decode("latin-1")
+            same = headers.get(key)
+            headers[key] = (value.decode("latin-1"),) if same is None else (*same, value.decode("latin-1"))
+            if octets > limits.head_octets or len(fields) > limits.headers:
+                self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
+        fields.clear()
+        self._headers = headers
         version = self._parser.get_http_version()
-        if version not in ("1.1", "1.0"):
+        self._modern = version == "1.1"
+        if not self._modern and version != "1.0":
             self._stop(505, "this server speaks HTTP/1.1")
         hosts = headers.get("host", ())
-        if len(hosts) > 1 or (not hosts and version == "1.1"):
+        if len(hosts) > 1 or (not hosts and self._modern):
             self._stop(400, "bad request: exactly one Host header is needed")
-        length = headers.get("content-length")
-        coding = headers.get("transfer-encoding")
+        self._check_length(headers.get("content-length"), headers.get("transfer-encoding"))
+        if "expect" in headers:
+            self._expectation(headers["expect"])
+        self._phase = _BODY
+
+    def _check_length(self, length: tuple[str, ...] | None, coding: tuple[str, ...] | None) -> None:
+        """Refuse a body whose length can be read in two ways, is not a number, or is too large."""
+        limit = self._http.limits.body_octets
         if coding is not None:
-            if length is not None or version == "1.0":
+            if length is not None or not self._modern:
                 self._stop(400, "bad request: the length of the body is ambiguous")
             if len(coding) != 1 or coding[0].lower() != "chunked":
                 self._stop(501, "the only transfer coding here is chunked")
         elif length is not None:
             if len(length) != 1 or not length[0].isdecimal() or not length[0].isascii():
                 self._stop(400, "bad request: the length of the body is ambiguous")
-            if int(length[0]) > self._http.limits.body_octets:
-                self._stop(413, f"the body is larger than {self._http.limits.body_octets} bytes")
-        if "expect" in headers:
-            self._expectation(headers["expect"], version)
-        self._phase = _BODY
+            if len(length[0]) > 18 or int(length[0]) > limit:
+                self._stop(413, f"the body is larger than {limit} bytes")
 
-    def _expectation(self, wishes: tuple[str, ...], version: str) -> None:
+    def _expectation(self, wishes: tuple[str, ...]) -> None:
         """Expect: 100-continue (RFC 9110 section 10.1.1). Behind other requests the peer waits in vain and then sends anyway."""
         if len(wishes) != 1 or wishes[0].lower() != "100-continue":
             self._stop(417, "the only expectation met here is 100-continue")
-        if version == "1.1" and self._task is None and self._transport is not None:
+        if self._modern and self._task is None and self._transport is not None:
             self._transport.write(_CONTINUE)
 
     def on_body(self, piece: bytes) -> None:
@@ -447,13 +460,12 @@ class HttpConnection(asyncio.Protocol):
             at=self._http.now(),
             peer_certificate=self._certificate,
         )
-        chunks = parser.get_http_version() == "1.1"
         self._phase = _IDLE if keep else _DEAF
         self._octets = 0
         if not self._served:
             self._served = True
             self._http.silent.leave(self)
-        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=chunks))
+        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern))
 
     def _target(self, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""

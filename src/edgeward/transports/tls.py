@@ -269,9 +269,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         """A read, a piece at a time; all of it is taken even when the protocol above pauses in between."""
-        view = memoryview(data)
         for at in range(0, len(data), _PIECE):
-            self._incoming.write(view[at : at + _PIECE])
+            self._incoming.write(data[at : at + _PIECE])  # the whole of a small read is not copied
             if self._state == _OPEN:
                 self._decrypt()
             elif self._state == _SHAKING:
@@ -367,14 +366,18 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         the answer to a request whose body was refused. So the end of sending is said first, and what still comes is thrown away unread.
         """
         self._stop_timer()
-        if self._half_closed or self._tcp.is_closing():
+        if self._half_closed or self._ended or self._tcp.is_closing():
             self._tcp.close()
             if not self._tcp.get_write_buffer_size():
                 return
         else:
             if self._paused:
                 self._tcp.resume_reading()
-            self._tcp.write_eof()
+            try:
+                self._tcp.write_eof()
+            except OSError:  # the peer has reset the connection, and the loop has not read that yet
+                self._tcp.abort()
+                return
         self._octets = 0
         limits = self._side.limits
         patience = limits.close_seconds if self._tcp.get_write_buffer_size() else limits.linger_seconds
