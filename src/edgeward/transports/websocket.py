@@ -19,13 +19,15 @@ from datetime import datetime
 from typing import Protocol as Interface
 from urllib.parse import urlsplit
 
+import httptools
+from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request as Upgrade
 from websockets.http11 import Response as Answer
-from websockets.protocol import OPEN, SEND_EOF, Protocol, Side
+from websockets.protocol import CLOSED, OPEN, SEND_EOF, Protocol, Side
 from websockets.server import ServerProtocol
 
-from edgeward.errors import InternalError, printable
+from edgeward.errors import printable
 from edgeward.model import http
 
 _log = logging.getLogger(__name__)
@@ -113,6 +115,10 @@ class Receiver(Interface):
 Admit = Callable[[http.Request], Awaitable[Receiver | http.Response]]
 
 
+_NO_WIRE = Protocol(Side.SERVER, state=CLOSED, logger=framing)
+"""The wire of a connection that is not upgraded yet, shared by all: nothing can be sent on it."""
+
+
 class Connection(asyncio.Protocol):
     """An open connection on either side. Its subclasses bring it through the upgrade."""
 
@@ -136,10 +142,10 @@ class Connection(asyncio.Protocol):
         "address",
     )
 
-    def __init__(self, limits: Limits, wire: Protocol, overhead: int) -> None:
+    def __init__(self, limits: Limits, overhead: int) -> None:
         self.address = ""
         self._limits = limits
-        self._wire = wire
+        self._wire = _NO_WIRE
         self._overhead = overhead  # octets of the smallest frame's header as the peer sends it: 6 with a mask
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
@@ -206,7 +212,8 @@ class Connection(asyncio.Protocol):
         self._timer = self._held = self._stuck = None
         self._drop()
         self._transport = None
-        self._wire.parser.close()  # a generator that refers to its owner: closed, both are freed now and not by the collector
+        if self._wire is not _NO_WIRE:
+            self._wire.parser.close()  # a generator that refers to its owner: closed, both are freed now, not by the collector
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.lost(self._fault)
@@ -239,6 +246,12 @@ class Connection(asyncio.Protocol):
             self._stuck = None
 
     # reading
+
+    def _open(self, receiver: Receiver, side: Side) -> None:
+        """The upgrade is done: messages from here on."""
+        self._wire = Protocol(side, max_size=self._limits.message, logger=framing)
+        self._receiver = receiver
+        receiver.opened(self)
 
     def _consume(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE):
@@ -411,6 +424,8 @@ class WebSocketServer:
         self.limits = limits or Limits()
         self.unfinished = 0
         """Octets of messages that have begun and not ended, of all connections."""
+        self.negotiator = ServerProtocol(logger=framing)
+        """Answers well-formed upgrade requests; it keeps nothing of one, so that all connections share it."""
 
     def __call__(self) -> "ServerConnection":
         return ServerConnection(self)
@@ -422,7 +437,7 @@ class ServerConnection(Connection):
     __slots__ = ("_admission", "_server")
 
     def __init__(self, server: WebSocketServer) -> None:
-        super().__init__(server.limits, ServerProtocol(max_size=server.limits.message, logger=framing), 6)
+        super().__init__(server.limits, 6)
         self._server = server
         self._admission: asyncio.Task[None] | None = None
 
@@ -453,18 +468,15 @@ class ServerConnection(Connection):
             self._request()
 
     def _request(self) -> None:
-        wire = self._wire
         head, self._backlog = self._backlog, b""
-        wire.receive_data(head)
-        upgrade = next(iter(wire.events_received()), None)
-        if not isinstance(upgrade, Upgrade) or not isinstance(wire, ServerProtocol):
+        upgrade = _parse(head)
+        if upgrade is None:
             self._refuse(http.text(400, "this is not an HTTP/1.1 request\n"))
             return
-        response = wire.accept(upgrade)
+        response = self._server.negotiator.accept(upgrade)
         fault = _foreign(upgrade)
         if response.status_code != 101:
-            wire.send_response(response)
-            self._flush()
+            self._reply(response)
         elif fault is not None:
             self._refuse(fault)
         else:
@@ -501,34 +513,28 @@ class ServerConnection(Connection):
         if isinstance(answer, http.Response):
             self._refuse(answer)
         else:
-            self._open(answer, response)
-
-    def _open(self, receiver: Receiver, response: Answer) -> None:
-        wire = self._wire
-        if not isinstance(wire, ServerProtocol):
-            raise InternalError(problem="a connection was upgraded twice")
-        wire.send_response(response)
-        self._flush()
-        wire.parser.close()
-        self._wire = Protocol(
-            Side.SERVER, max_size=self._limits.message, logger=framing
-        )  # without the handshake's objects
-        self._receiver = receiver
-        receiver.opened(self)
+            self._transport.write(response.serialize())
+            self._open(answer, Side.SERVER)
 
     def _refuse(self, answer: http.Response) -> None:
         """Answer instead of upgrading, and close. What the peer sent is not looked at any more."""
-        wire = self._wire
-        if self._closing or self._transport is None or not isinstance(wire, ServerProtocol):
-            return
-        response = wire.reject(answer.status, "")
-        del response.headers["Content-Length"], response.headers["Content-Type"]
-        for name, value in answer.headers:
+        response = self._server.negotiator.reject(answer.status, "")
+        for name in ("Content-Type", "Content-Length"):
+            del response.headers[name]
+        for name, value in (
+            *answer.headers,
+            ("Content-Type", answer.content_type),
+            ("Content-Length", str(len(answer.body))),
+        ):
             response.headers[name] = value
-        response.headers["Content-Type"] = answer.content_type
-        response.headers["Content-Length"] = str(len(answer.body))
         response.body = answer.body
-        _log.info("upgrade refused, %d to %s: %s", answer.status, self.address, printable(answer.body.decode().strip()))
+        self._reply(response)
+
+    def _reply(self, response: Answer) -> None:
+        if self._closing or self._transport is None:
+            return
+        text = printable(bytes(response.body).decode(errors="replace").strip())
+        _log.info("upgrade refused, %d to %s: %s", response.status_code, self.address, text)
         self._transport.write(response.serialize())
         self._finish()
 
@@ -538,6 +544,39 @@ class ServerConnection(Connection):
         self._counted = held
         if self._server.unfinished > self._limits.unfinished and held > SLICE and not self._closing:
             self._fail(CloseCode.TRY_AGAIN_LATER, "too many unfinished messages at once")
+
+
+class _Head:
+    """A request head, as the HTTP parser tells it."""
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.headers: list[tuple[str, str]] = []
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+
+def _parse(head: bytes) -> Upgrade | None:
+    """The request with this whole head; None when it is not HTTP or announces a body."""
+    seen = _Head()
+    parser = httptools.HttpRequestParser(seen)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError:
+        return None
+    if not seen.target.isascii() or not all(name.isascii() for name, _ in seen.headers):
+        return None
+    headers = Headers(seen.headers)
+    if "Transfer-Encoding" in headers or not set(headers.get_all("Content-Length")) <= {"0"}:
+        return None
+    method, version = parser.get_method().decode("ascii"), parser.get_http_version()
+    return Upgrade(seen.target.decode("ascii"), headers, method, f"HTTP/{version}")
 
 
 def _foreign(upgrade: Upgrade) -> http.Response | None:

@@ -6,7 +6,7 @@ from typing import Protocol as Interface
 
 from websockets.client import ClientProtocol
 from websockets.http11 import Response as Answer
-from websockets.protocol import OPEN, Protocol, Side
+from websockets.protocol import OPEN, Side
 from websockets.uri import parse_uri
 
 from edgeward.transports.websocket import END_OF_HEAD, Connection, Limits, Receiver, framing
@@ -24,7 +24,7 @@ class WebSocketClient(Connection):
     """The client's side of one connection: sends the upgrade request for `url` (`wss://HOST:PORT/PATH`) as soon as its transport is
     there, with `headers` besides the protocol's own, and neither Origin nor extensions. Then it is the receiver's `Link`."""
 
-    __slots__ = ("_client", "_headers", "_in_body")
+    __slots__ = ("_answering", "_client", "_handshake", "_headers")
 
     def __init__(
         self,
@@ -34,52 +34,44 @@ class WebSocketClient(Connection):
         headers: Sequence[tuple[str, str]] = (),
         limits: Limits | None = None,
     ) -> None:
-        limits = limits or Limits()
-        super().__init__(limits, ClientProtocol(parse_uri(url), max_size=limits.message, logger=framing), 2)
+        super().__init__(limits or Limits(), 2)
         self._client = receiver
         self._headers = tuple(headers)
-        self._in_body = False
+        self._handshake: ClientProtocol | None = ClientProtocol(parse_uri(url), logger=framing)
+        self._answering = False  # the head of its answer is complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
         super().connection_made(transport)
-        wire = self._wire
-        if isinstance(wire, ClientProtocol):
-            request = wire.connect()
+        if self._handshake is not None and self._transport is not None:
+            request = self._handshake.connect()
             for name, value in self._headers:
                 request.headers[name] = value
-            wire.send_request(request)
-            self._flush()
+            self._transport.write(request.serialize())
         self._timer = asyncio.get_running_loop().call_later(self._limits.handshake, self._cut, "it does not answer")
 
     def data_received(self, data: bytes) -> None:
         """Octets of the answer, then of the open connection."""
         if self._receiver is not None:
             super().data_received(data)
-        elif not self._closing:
-            self._answer(data)
+        elif not self._closing and self._handshake is not None:
+            self._answer(data, self._handshake)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone; when TLS says why, that is the fault."""
         if exc is not None:
             self._fault = self._fault or str(exc)
         if self._receiver is None:
-            if self._in_body and not self._closing:
-                self._wire.receive_eof()  # the end of a refusal that does not say its length
-                self._look()
+            if self._answering and not self._closing and self._handshake is not None:
+                self._handshake.receive_eof()  # the end of a refusal that does not say its length
+                self._look(self._handshake)
             self._receiver = self._client
         super().connection_lost(exc)
 
-    def ping(self) -> None:
-        """Send a ping; the pong reaches the receiver as `trifled`."""
-        if not self._closing and self._wire.state is OPEN:
-            self._wire.send_ping(b"")
-            self._flush()
-
-    def _answer(self, data: bytes) -> None:
-        if self._in_body:
-            self._wire.receive_data(data)
-            self._look()
+    def _answer(self, data: bytes, handshake: ClientProtocol) -> None:
+        if self._answering:
+            handshake.receive_data(data)
+            self._look(handshake)
             return
         self._backlog += data
         end = self._backlog.find(END_OF_HEAD)
@@ -88,28 +80,30 @@ class WebSocketClient(Connection):
                 self._cut("the head of its answer is too long")
             return
         head, rest = self._backlog[: end + len(END_OF_HEAD)], self._backlog[end + len(END_OF_HEAD) :]
-        self._backlog, self._in_body = b"", True
-        self._wire.receive_data(head)
-        self._look()
+        self._backlog, self._answering = b"", True
+        handshake.receive_data(head)
+        self._look(handshake)
         if rest and not self._closing:
             self.data_received(rest)
 
-    def _look(self) -> None:
+    def _look(self, handshake: ClientProtocol) -> None:
         """The answer may be complete now."""
-        wire = self._wire
-        answer = next(iter(wire.events_received()), None)
-        if wire.state is OPEN:
+        answer = next(iter(handshake.events_received()), None)
+        if handshake.state is OPEN:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            wire.parser.close()
-            self._wire = Protocol(Side.CLIENT, max_size=self._limits.message, logger=framing)
-            self._receiver = self._client
-            self._client.opened(self)
+            self._end_handshake(handshake)
+            self._open(self._client, Side.CLIENT)
         elif isinstance(answer, Answer) and answer.status_code != 101:
+            self._end_handshake(handshake)
             self._client.refused(answer.status_code, bytes(answer.body).decode(errors="replace"))
             self._finish()
-        elif wire.handshake_exc is not None:
-            why = wire.handshake_exc.__cause__ or wire.handshake_exc
-            self._client.refused(0, str(why))
+        elif handshake.handshake_exc is not None:
+            self._end_handshake(handshake)
+            self._client.refused(0, str(handshake.handshake_exc.__cause__ or handshake.handshake_exc))
             self._finish()
+
+    def _end_handshake(self, handshake: ClientProtocol) -> None:
+        handshake.parser.close()
+        self._handshake = None
