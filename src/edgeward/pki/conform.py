@@ -1,5 +1,7 @@
 """Reading a signed certificate back and comparing it with its plan, before anyone gets it."""
 
+import functools
+
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -9,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from edgeward.errors import NotConforming
 from edgeward.pki import keys, parse
 from edgeward.pki.issue import Plan
+
+_FIELDS = ("version", "serial", "subject", "notBefore", "notAfter", "public key", "extensions")
 
 
 def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None = None) -> x509.Certificate:
@@ -20,22 +24,37 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
     Raises `NotConforming` with every difference: ours is the fault, and the certificate must not leave.
     """
     certificate = parse.guarded("signed certificate", lambda: x509.load_der_x509_certificate(der))
-    compared = {
-        "version": (certificate.version, x509.Version.v3),
-        "serial": (certificate.serial_number, plan.serial),
-        "issuer": (certificate.issuer, plan.issuer),
-        "subject": (certificate.subject, plan.subject),
-        "notBefore": (certificate.not_valid_before_utc, plan.not_before),
-        "notAfter": (certificate.not_valid_after_utc, plan.not_after),
-        "public key": (certificate.public_key(), plan.public_key),
-        "extensions": (tuple(certificate.extensions), plan.extensions),
-    }
-    differences = [name for name, (actual, planned) in compared.items() if actual != planned]
+    actual = (
+        certificate.version,
+        certificate.serial_number,
+        tuple([(attribute.oid, attribute.value) for attribute in certificate.subject]),
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        certificate.public_key(),
+        list(certificate.extensions),
+    )
+    planned = (
+        x509.Version.v3,
+        plan.serial,
+        plan.subject,
+        plan.not_before,
+        plan.not_after,
+        plan.public_key,
+        [planned.extension for planned in plan.extensions],
+    )
+    differences = [name for name, one, other in zip(_FIELDS, actual, planned, strict=True) if one != other]
+    if _issuer(certificate.issuer) != plan.issuer:
+        differences.append("issuer")
     if issuer_key is not None and not _signed_by(certificate, issuer_key):
         differences.append("signature")
     if differences:
         raise NotConforming(differences=", ".join(differences))
     return certificate
+
+
+@functools.lru_cache(maxsize=16)
+def _issuer(name: x509.Name) -> bytes:
+    return name.public_bytes()
 
 
 def _signed_by(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from edgeward.errors import InternalError, PolicyRefused
-from edgeward.pki import keys, names
+from edgeward.pki import keys, names, tbs
 from edgeward.pki.csr import Requested
 from edgeward.pki.profile import PURPOSES, Profile
+from edgeward.pki.tbs import Planned, Subject
 
 SERIAL_OCTETS = 16
 """Random octets in a serial: 128 bits, twice what BR 7.1.2.7 asks; with the sign octet 17, under RFC 5280's 20."""
@@ -29,17 +28,8 @@ BACKDATE_FRACTION = 0.05
 """The part of a lifetime by which notBefore is moved back at most. Edges renew at 70 to 90 % of the time from notBefore to notAfter: a
 short-lived certificate that was back-dated by minutes would be due on arrival."""
 
-_JUDGED_ATTRIBUTES = frozenset(
-    {
-        NameOID.COMMON_NAME,
-        NameOID.ORGANIZATION_NAME,
-        NameOID.COUNTRY_NAME,
-        NameOID.STATE_OR_PROVINCE_NAME,
-        NameOID.LOCALITY_NAME,
-    }
-)
-"""Subject attributes with a rule of their own, and those that real edges send and that say nothing about identity: the latter are neither
-copied nor refused."""
+_TOLERATED_ATTRIBUTES = frozenset({NameOID.COUNTRY_NAME, NameOID.STATE_OR_PROVINCE_NAME, NameOID.LOCALITY_NAME})
+"""Subject attributes that real edges send and that say nothing about identity: neither copied nor refused."""
 
 _TOLERATED_USAGES = ("key_cert_sign", "crl_sign")
 """Key usages that no end entity may ask for; the others are merely not what it gets."""
@@ -62,7 +52,8 @@ class Grant:
 class Issuing:
     """The facts of the CA that will sign, as far as a plan needs them."""
 
-    subject: x509.Name
+    subject: bytes
+    """DER of the CA's subject Name."""
     key_identifier: bytes
     spki: bytes
     not_before: datetime
@@ -76,7 +67,7 @@ class Issuing:
         except x509.ExtensionNotFound:
             identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
         return Issuing(
-            subject=certificate.subject,
+            subject=certificate.subject.public_bytes(),
             key_identifier=identifier,
             spki=spki,
             not_before=certificate.not_valid_before_utc,
@@ -91,13 +82,14 @@ class Plan:
     profile: str
     identity: str
     serial: int
-    issuer: x509.Name
-    subject: x509.Name
+    issuer: bytes
+    """DER of the issuer's Name, as it stands in the CA's certificate."""
+    subject: Subject
     not_before: datetime
     not_after: datetime
     public_key: CertificatePublicKeyTypes
     spki: bytes
-    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+    extensions: tuple[Planned, ...]
     dropped: tuple[str, ...] = ()
     """What the request asked for and does not get, in words."""
 
@@ -146,7 +138,7 @@ def decide(
         profile=profile.name,
         identity=grant.identity,
         serial=serial,
-        issuer=subject if issuer is None else issuer.subject,
+        issuer=tbs.name(subject) if issuer is None else issuer.subject,
         subject=subject,
         not_before=start,
         not_after=end,
@@ -167,23 +159,27 @@ def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datet
 
 
 def _excess(
-    profile: Profile, requested: Requested, subject: x509.Name, granted: tuple[x509.GeneralName, ...]
+    profile: Profile, requested: Requested, subject: Subject, granted: tuple[x509.GeneralName, ...]
 ) -> list[str]:
     """Everything the request asks for beyond what it gets, in words. A key of our own asks for nothing."""
     if requested.subject is None:
         return []
     excess = []
-    wanted, given = names.common_names(requested.subject), names.common_names(subject)
-    if wanted != given:
-        excess.append(f"common name {', '.join(wanted) or '(none)'} instead of {', '.join(given)}")
-    organizations = names.organizations(requested.subject)
-    if organizations and organizations != names.organizations(subject):
-        excess.append(f"organization {', '.join(organizations)}")
+    asked: dict[x509.ObjectIdentifier, list[str]] = {NameOID.COMMON_NAME: [], NameOID.ORGANIZATION_NAME: []}
     for attribute in requested.subject:
-        if attribute.oid not in _JUDGED_ATTRIBUTES:
+        if attribute.oid in asked:
+            asked[attribute.oid].append(str(attribute.value))
+        elif attribute.oid not in _TOLERATED_ATTRIBUTES:
             excess.append(f"subject attribute {attribute.rfc4514_attribute_name}")
-    excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
+    given = dict(subject)
+    common_name = given[NameOID.COMMON_NAME]
+    if asked[NameOID.COMMON_NAME] != [common_name]:
+        excess.append(f"common name {', '.join(asked[NameOID.COMMON_NAME]) or '(none)'} instead of {common_name}")
+    organizations = asked[NameOID.ORGANIZATION_NAME]
+    if organizations and organizations != [given.get(NameOID.ORGANIZATION_NAME)]:
+        excess.append(f"organization {', '.join(organizations)}")
     if requested.extensions:
+        excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
         purposes = {PURPOSES[purpose] for purpose in profile.purposes}
         for extension in requested.extensions:
             excess += _excess_extension(extension, purposes)
@@ -212,43 +208,32 @@ def _extensions(
     granted: tuple[x509.GeneralName, ...],
     algorithm: str,
     issuer: Issuing | None,
-) -> tuple[x509.Extension[x509.ExtensionType], ...]:
+) -> tuple[Planned, ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
     own = x509.SubjectKeyIdentifier.from_public_key(key)
-    usages = profile.extended_key_usage()
-    values: list[tuple[bool, x509.ExtensionType]] = [
-        (True, profile.constraints()),
-        (True, profile.key_usage(algorithm)),
-    ]
-    if usages is not None:
-        values.append((False, usages))
-    values.append((False, own))
-    values.append((False, _authority_key_identifier(own.digest if issuer is None else issuer.key_identifier)))
-    if granted:
-        values.append((False, x509.SubjectAlternativeName(granted)))
-    return tuple([x509.Extension(value.oid, critical, value) for critical, value in values])
+    planned = (
+        *profile.extensions(algorithm),
+        tbs.extension(own, False),
+        _authority_key_identifier(own.digest if issuer is None else issuer.key_identifier),
+    )
+    return (*planned, tbs.extension(x509.SubjectAlternativeName(granted), False)) if granted else planned
 
 
 @functools.lru_cache(maxsize=64)
-def _authority_key_identifier(identifier: bytes) -> x509.AuthorityKeyIdentifier:
-    return x509.AuthorityKeyIdentifier(identifier, None, None)
+def _authority_key_identifier(identifier: bytes) -> Planned:
+    return tbs.extension(x509.AuthorityKeyIdentifier(identifier, None, None), False)
 
 
 def sign(plan: Plan, key: CertificateIssuerPrivateKeyTypes) -> bytes:
-    """The DER certificate of `plan`, signed by the CA's `key`. The only call that signs a certificate.
-
-    ECDSA nonces are deterministic (RFC 6979), so that a signature depends on nothing but its input.
-    """
-    builder = x509.CertificateBuilder(
-        issuer_name=plan.issuer,
-        subject_name=plan.subject,
-        public_key=plan.public_key,
-        serial_number=plan.serial,
-        not_valid_before=plan.not_before,
-        not_valid_after=plan.not_after,
-        extensions=list(plan.extensions),
+    """The DER certificate of `plan`, signed by the CA's `key`. The only call that signs a certificate."""
+    scheme = tbs.scheme(key)
+    signed = tbs.encode(
+        serial=plan.serial,
+        signature=scheme,
+        issuer=plan.issuer,
+        validity=(plan.not_before, plan.not_after),
+        subject=plan.subject,
+        spki=plan.spki,
+        extensions=[planned.encoded for planned in plan.extensions],
     )
-    deterministic = True if isinstance(key, ec.EllipticCurvePrivateKey) else None
-    return builder.sign(key, keys.signature_hash(key.public_key()), ecdsa_deterministic=deterministic).public_bytes(
-        Encoding.DER
-    )
+    return tbs.certificate(signed, scheme, key.sign(signed, *scheme.arguments))  # type: ignore[arg-type]  # each key has its own

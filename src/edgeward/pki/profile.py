@@ -9,6 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeward.errors import UsageError
 from edgeward.pki import keys
+from edgeward.pki.tbs import Planned, Subject, extension
 
 PURPOSES = {"clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH, "serverAuth": ExtendedKeyUsageOID.SERVER_AUTH}
 """The extended key usages that a profile may give. RFC 5280 section 4.2.1.12."""
@@ -70,18 +71,13 @@ class Profile:
         if problems:
             raise UsageError(problem=f"profile {self.name}: {'; '.join(problems)}")
 
-    def subject(self, identity: str, trust_domain: str) -> x509.Name:
+    def subject(self, identity: str, trust_domain: str) -> Subject:
         """The distinguished name for `identity`: O, if the profile has one, then CN."""
-        attributes = []
-        if self.organization:
-            attributes.append(
-                _attribute(
-                    NameOID.ORGANIZATION_NAME, self.organization.format(trust_domain=trust_domain, identity=identity)
-                )
-            )
         common_name = self.common_name.format(identity=identity, trust_domain=trust_domain)
-        attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
-        return x509.Name(attributes)
+        if not self.organization:
+            return ((NameOID.COMMON_NAME, common_name),)
+        organization = self.organization.format(identity=identity, trust_domain=trust_domain)
+        return (NameOID.ORGANIZATION_NAME, organization), (NameOID.COMMON_NAME, common_name)
 
     def names(self, identity: str, trust_domain: str) -> tuple[x509.GeneralName, ...]:
         """The subject alternative names that follow from the identity alone (a URI, SPIFFE ID section 2)."""
@@ -89,42 +85,25 @@ class Profile:
             return ()
         return (x509.UniformResourceIdentifier(self.uri.format(identity=identity, trust_domain=trust_domain)),)
 
-    def constraints(self) -> x509.BasicConstraints:
-        """Whether it is a CA, and how many may follow. RFC 5280 section 4.2.1.9."""
-        return _constraints(self.ca, self.path_length)
-
-    def extended_key_usage(self) -> x509.ExtendedKeyUsage | None:
-        """The purposes as an extension, None when there are none. RFC 5280 section 4.2.1.12."""
-        return _extended_key_usage(self.purposes) if self.purposes else None
-
-    def key_usage(self, algorithm: str) -> x509.KeyUsage:
-        """The key usage for a key of this algorithm. RFC 5280 section 4.2.1.3; BR 7.1.2.7.11: no keyEncipherment on EC keys."""
-        return _key_usage(self.ca, algorithm == "rsa")
+    def extensions(self, algorithm: str) -> tuple[Planned, ...]:
+        """The extensions that are the same for every certificate with a key of this algorithm: whether it is a CA, and what the key may
+        do. RFC 5280 sections 4.2.1.9, 4.2.1.3 and 4.2.1.12; BR 7.1.2.7.11: no keyEncipherment on EC keys."""
+        return _extensions(self.ca, self.path_length, self.purposes, algorithm == "rsa")
 
 
-# The same few values for every certificate of a profile: made once, because making one costs more than looking it up.
-
-
-@functools.lru_cache(maxsize=64)
-def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
-    return x509.NameAttribute(oid, value)
-
-
-@functools.cache
-def _constraints(ca: bool, path_length: int | None) -> x509.BasicConstraints:
-    return x509.BasicConstraints(ca=ca, path_length=path_length)
-
-
-@functools.lru_cache(maxsize=64)
-def _extended_key_usage(purposes: tuple[str, ...]) -> x509.ExtendedKeyUsage:
-    return x509.ExtendedKeyUsage([PURPOSES[purpose] for purpose in purposes])
-
-
-@functools.cache
-def _key_usage(ca: bool, encipherment: bool) -> x509.KeyUsage:
+@functools.lru_cache(maxsize=256)
+def _extensions(
+    ca: bool, path_length: int | None, purposes: tuple[str, ...], encipherment: bool
+) -> tuple[Planned, ...]:
     leaf = {"digital_signature", "key_encipherment"} if encipherment else {"digital_signature"}
     given = {"key_cert_sign", "crl_sign"} if ca else leaf
-    return x509.KeyUsage(**{name: name in given for name in _USAGE_NAMES})
+    extensions = [
+        extension(x509.BasicConstraints(ca=ca, path_length=path_length), True),
+        extension(x509.KeyUsage(**{name: name in given for name in _USAGE_NAMES}), True),
+    ]
+    if purposes:
+        extensions.append(extension(x509.ExtendedKeyUsage([PURPOSES[purpose] for purpose in purposes]), False))
+    return tuple(extensions)
 
 
 def default_profiles() -> dict[str, Profile]:

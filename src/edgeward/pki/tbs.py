@@ -1,0 +1,121 @@
+"""The octets that a CA signs: TBSCertificate out of a plan's facts. RFC 5280 section 4.1.
+
+Extension values are the library's encoding; what wraps them is ours, because the library's builder spends more on objects than on the
+signature (docs/decisions/0004-encoding-certificates.md has the figures). Two implementations check each other at every certificate: what
+is written here is read back by the library in `pki.conform`.
+"""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
+from edgeward.pki import der, keys
+
+Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
+"""A distinguished name of one attribute an RDN, in order."""
+
+_VERSION_3 = der.explicit(0, der.integer(2))
+_NAME_OIDS = {oid: der.oid(oid.dotted_string) for oid in (x509.NameOID.ORGANIZATION_NAME, x509.NameOID.COMMON_NAME)}
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How a CA's key signs: the AlgorithmIdentifier, and what the library's `sign` wants besides the octets."""
+
+    identifier: bytes
+    arguments: tuple[object, ...]
+
+
+_ECDSA = {
+    "ec-p256": Scheme(der.algorithm("1.2.840.10045.4.3.2"), (ec.ECDSA(hashes.SHA256(), deterministic_signing=True),)),
+    "ec-p384": Scheme(der.algorithm("1.2.840.10045.4.3.3"), (ec.ECDSA(hashes.SHA384(), deterministic_signing=True),)),
+    "ec-p521": Scheme(der.algorithm("1.2.840.10045.4.3.4"), (ec.ECDSA(hashes.SHA512(), deterministic_signing=True),)),
+}
+_SCHEMES = _ECDSA | {
+    "rsa": Scheme(der.algorithm("1.2.840.113549.1.1.11", der.null()), (padding.PKCS1v15(), hashes.SHA256())),
+    "ed25519": Scheme(der.algorithm("1.3.101.112"), ()),
+    "ed448": Scheme(der.algorithm("1.3.101.113"), ()),
+    "ml-dsa-44": Scheme(der.algorithm("2.16.840.1.101.3.4.3.17"), ()),
+    "ml-dsa-65": Scheme(der.algorithm("2.16.840.1.101.3.4.3.18"), ()),
+    "ml-dsa-87": Scheme(der.algorithm("2.16.840.1.101.3.4.3.19"), ()),
+}
+"""ECDSA nonces are deterministic (RFC 6979), so that a signature depends on nothing but its input. RFC 5758, 4055, 8410, 9881."""
+
+
+@functools.lru_cache(maxsize=16)
+def scheme(key: CertificateIssuerPrivateKeyTypes) -> Scheme:
+    """How `key` signs certificates."""
+    return _SCHEMES["rsa" if isinstance(key, rsa.RSAPrivateKey) else keys.algorithm(key.public_key())]
+
+
+def encode(
+    *,
+    serial: int,
+    signature: Scheme,
+    issuer: bytes,
+    validity: tuple[datetime, datetime],
+    subject: Subject,
+    spki: bytes,
+    extensions: Iterable[bytes],
+) -> bytes:
+    """TBSCertificate in DER, of parts that are encoded (`issuer`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`: one Extension
+    each) and of values; the times are UTC to the second."""
+    return der.sequence(
+        _VERSION_3,
+        der.integer(serial),
+        signature.identifier,
+        issuer,
+        der.sequence(time(validity[0]), time(validity[1])),
+        name(subject),
+        spki,
+        der.explicit(3, der.sequence(*extensions)),
+    )
+
+
+class Planned(NamedTuple):
+    """An extension that a certificate will have, as a value and as it is encoded."""
+
+    extension: x509.Extension[x509.ExtensionType]
+    encoded: bytes
+
+
+def name(subject: Subject) -> bytes:
+    """A Name in DER, its values as UTF8String. RFC 5280 section 4.1.2.4."""
+    return der.sequence(*[_relative_name(oid, value) for oid, value in subject])
+
+
+@functools.lru_cache(maxsize=64)
+def time(moment: datetime) -> bytes:
+    """A Time in DER: UTCTime until 2049, GeneralizedTime from 2050 on. RFC 5280 section 4.1.2.5."""
+    if moment.year < 2050:
+        return der.tlv(0x17, moment.strftime("%y%m%d%H%M%SZ").encode())
+    return der.tlv(0x18, moment.strftime("%Y%m%d%H%M%SZ").encode())
+
+
+def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
+    """The Certificate in DER: what was signed, how, and the signature's octets."""
+    return der.sequence(tbs, signature.identifier, der.bit_string(octets))
+
+
+@functools.lru_cache(maxsize=256)
+def _relative_name(oid: x509.ObjectIdentifier, value: str) -> bytes:
+    return der.tlv(der.SET, der.sequence(_NAME_OIDS[oid], der.utf8(value)))
+
+
+def extension(value: x509.ExtensionType, critical: bool) -> Planned:
+    """An extension with its octets. RFC 5280 section 4.1.2.9."""
+    # a key identifier differs in every certificate and is too simple to ask the library
+    octets = der.octet_string(value.digest) if isinstance(value, x509.SubjectKeyIdentifier) else value.public_bytes()
+    encoded = der.sequence(_oid(value.oid.dotted_string), _TRUE if critical else b"", der.octet_string(octets))
+    return Planned(x509.Extension(value.oid, critical, value), encoded)
+
+
+_TRUE = der.boolean(True)
+_oid = functools.lru_cache(maxsize=256)(der.oid)
