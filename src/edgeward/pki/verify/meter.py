@@ -1,0 +1,76 @@
+"""The work of one verification: counted, remembered, and stopped at the budget.
+
+When the budget is spent the answer is "not verified", never "valid". What depends on one certificate alone is worked
+out once, however many paths it is in.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+from edgeward.errors import Unreadable
+from edgeward.pki.parse import guarded
+from edgeward.pki.verify.algorithms import Algorithms, Signed, key_objection, signature_objection, verify_signature
+from edgeward.pki.verify.options import Budget
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(slots=True)
+class Meter:
+    """What has been spent of a `Budget`. `spent` says in words which part of it ran out first, or is empty."""
+
+    budget: Budget
+    spent: str = ""
+    _counts: dict[str, int] = field(default_factory=dict)
+    _keys: dict[bytes, PublicKeyTypes | str] = field(default_factory=dict)
+    _outcomes: dict[tuple[bytes, bytes, bytes], bool] = field(default_factory=dict)
+    _memory: dict[tuple[str, bytes], object] = field(default_factory=dict)
+
+    def once(self, what: str, der: bytes, work: Callable[[], _Value]) -> _Value:
+        """`work()`, done once for each certificate `der`; `what` names the result."""
+        about = (what, der)
+        if about not in self._memory:
+            self._memory[about] = work()
+        return cast(_Value, self._memory[about])
+
+    def take(self, what: str, amount: int = 1) -> bool:
+        """Spend `amount` of the part of the budget called `what` ("steps", "paths", …). False when there is not so much
+        left.
+        """
+        limit: int = getattr(self.budget, what)
+        if self._counts.get(what, 0) + amount > limit:
+            self.spent = self.spent or f"{limit} {what}"
+            return False
+        self._counts[what] = self._counts.get(what, 0) + amount
+        return True
+
+    def key(self, spki: bytes) -> PublicKeyTypes | str:
+        """The public key in a SubjectPublicKeyInfo, or why it cannot be used."""
+        if spki not in self._keys:
+            try:
+                self._keys[spki] = guarded("public key", lambda: serialization.load_der_public_key(spki))
+            except Unreadable as error:
+                self._keys[spki] = str(error.facts["why"])
+        return self._keys[spki]
+
+    def verifies(self, signed: Signed, spki: bytes, algorithms: Algorithms) -> bool:
+        """Whether the key in `spki` made the signature and both are strong enough. False once the budget is spent."""
+        about = (signed.octets, signed.signature, spki)
+        if about in self._outcomes:
+            return self._outcomes[about]
+        key = self.key(spki)
+        if isinstance(key, str) or key_objection(key, algorithms) or signature_objection(signed, algorithms):
+            return False
+        if not self.take("signatures"):
+            return False
+        try:
+            guarded("signature", lambda: verify_signature(key, signed))
+            outcome = True
+        except Unreadable:  # `guarded` maps InvalidSignature and the rest
+            outcome = False
+        self._outcomes[about] = outcome
+        return outcome
