@@ -83,6 +83,7 @@ class Builder:
     _anchors: dict[DistinguishedName, list[Facts]] = field(default_factory=dict)
     _others: dict[DistinguishedName, _Namesakes] = field(default_factory=dict)
     _anchor_ders: set[bytes] = field(default_factory=set)
+    _reasons: dict[bytes, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for anchor in self.anchors:
@@ -132,7 +133,9 @@ class Builder:
             return False
         if self.meter.verifies(certificates[-1].signed, issuer.spki, self.algorithms):
             return True
-        self.reject((*certificates, issuer), self._why_not(certificates[-1], issuer))
+        why = self._why_not(certificates[-1], issuer)
+        self._reasons[certificates[-1].der] = why
+        self.reject((*certificates, issuer), why)
         return False
 
     def _why_not(self, certificate: Facts, issuer: Facts) -> str:
@@ -157,5 +160,6 @@ class Builder:
         if top.issuer == top.subject and top.der not in self._anchor_ders:
             return f"it ends at {issuer}, which is its own issuer and not an anchor"
         if top.issuer in self._anchors or top.issuer in self._others:
-            return f"no certificate at hand with the name of its issuer, {issuer}, has the key that signed it"
+            why = self._reasons.get(top.der, "each is in the path already")
+            return f"no certificate at hand with the name of its issuer, {issuer}, issued it: {why}"
         return f"its issuer, {issuer}, is not at hand"

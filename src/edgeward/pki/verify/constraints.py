@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from edgeward.errors import Unreadable
 from edgeward.pki.verify import der as tlv
-from edgeward.pki.verify.dn import comparable, within
+from edgeward.pki.verify.dn import comparable, shown, within
 from edgeward.pki.verify.facts import Facts
 from edgeward.pki.verify.meter import Meter
 from edgeward.pki.verify.syntax import host_labels, mailbox, pattern_labels, uri_host
@@ -80,6 +80,17 @@ def _uri_base(text: str) -> tuple[str, Labels] | None:
     return ("domain" if text.startswith(".") else "host", labels)
 
 
+def _shown(name: x509.GeneralName) -> str:
+    """A name for people."""
+    if isinstance(name, x509.DirectoryName):
+        return shown(name.value)
+    if isinstance(name, x509.OtherName):
+        return f"the otherName of type {name.type_id.dotted_string}"
+    if isinstance(name, x509.RegisteredID):
+        return f"the registeredID {name.value.dotted_string}"
+    return str(name.value)
+
+
 def _constraint(name: x509.GeneralName) -> Constraint:
     base: Any = None
     if isinstance(name, x509.DNSName):
@@ -92,7 +103,7 @@ def _constraint(name: x509.GeneralName) -> Constraint:
         base = comparable(name.value)
     elif isinstance(name, x509.IPAddress) and isinstance(name.value, _Network):
         base = name.value
-    return Constraint(type(name), str(getattr(name, "value", name)), base)
+    return Constraint(type(name), _shown(name), base)
 
 
 def _bounded_distance(octets: bytes) -> bool:
@@ -133,7 +144,7 @@ def _presented(name: x509.GeneralName) -> Presented:
         value = comparable(name.value)
     elif isinstance(name, x509.IPAddress) and isinstance(name.value, _Address):
         value = name.value
-    return Presented(type(name), str(getattr(name, "value", name)), value)
+    return Presented(type(name), _shown(name), value)
 
 
 def presented_names(certificate: Facts) -> tuple[Presented, ...]:
@@ -199,7 +210,7 @@ def _violation(name: Presented, imposed: Subtrees) -> str:
         return f"{where} cannot be applied: {imposed.problem}"
     malformed = next((c for c in (*permitted, *excluded) if c.base is None), None)
     if malformed is not None:
-        return f"{where} cannot be applied to {name.shown}: {malformed.shown!r} is not understood"
+        return f"{where} cannot be applied to {name.shown}: {malformed.shown} is not understood"
     if name.value is None:
         return f"{name.shown} cannot be compared with {where}"
     if permitted and not any(_covers(c, name.value) for c in permitted):

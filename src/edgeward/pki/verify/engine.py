@@ -5,7 +5,7 @@ none reaches an anchor, it shows how far the building came. `now` is an argument
 inputs give the same verdict.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -37,7 +37,7 @@ class Question:
 
     `names` must all be matched by the leaf. `algorithms` and `revocation` left at None follow from the rest: the
     profile decides the strength, and the whole chain's status is asked when any CRL or OCSP response is given.
-    `public_suffixes` adds to those that `webpki` knows.
+    `strict_wildcards` makes `webpki` refuse wildcards for the customers of hosters too, not only of registries.
     """
 
     purpose: Purpose = Purpose.ANY
@@ -46,7 +46,7 @@ class Question:
     algorithms: Algorithms | None = None
     revocation: Revocation | None = None
     limits: Limits = field(default_factory=Limits)
-    public_suffixes: Collection[str] = ()
+    strict_wildcards: bool = False
 
     @property
     def strength(self) -> Algorithms:
@@ -121,6 +121,7 @@ class _Verification:
     meter: Meter
     lists: list[crls.Crl]
     responses: list[ocsp.Response]
+    unread: list[Rejected]
     statuses: Statuses = field(init=False)
 
     def __post_init__(self) -> None:
@@ -148,9 +149,9 @@ class _Verification:
     def form(self, place: Place) -> list[Check]:
         """What the profile asks beyond the rules of the path."""
         profile = self.question.profile
-        checks = [] if profile is Profile.DEVICE else check_form(place, profile)
+        checks = [] if profile is Profile.DEVICE else check_form(place, profile, self.meter)
         if profile is Profile.WEBPKI:
-            checks += check_webpki(place, self.question.purpose, self.question.public_suffixes)
+            checks += check_webpki(place, self.question.purpose, self.question.strict_wildcards)
         return checks
 
     def judge(self, path: Path) -> _Judgement:
@@ -202,7 +203,7 @@ class _Verification:
         checks += self.form(Place(builder.furthest[0], 0, False))
         remedy = "give the missing CA certificates with --chain and the trusted ones with --ca"
         top = len(builder.furthest) - 1
-        words = builder.dead_end()
+        words = builder.dead_end() + (f" ({len(self.unread)} of the inputs could not be read)" if self.unread else "")
         checks.append(failed("path", "RFC 5280 section 6.1", words, top, builder.furthest[top].title, remedy))
         return checks
 
@@ -264,11 +265,12 @@ def verify(
         meter=Meter(asked.limits.budget),
         lists=lists,
         responses=responses,
+        unread=reader.rejected,
     )
-    return _conclude(verification, subject, reader.rejected)
+    return _conclude(verification, subject)
 
 
-def _conclude(verification: _Verification, leaf: Facts, unread: list[Rejected]) -> Verdict:
+def _conclude(verification: _Verification, leaf: Facts) -> Verdict:
     """Judge the paths in turn; the first valid one is the answer."""
     names = [check_name(leaf, name) for name in verification.question.names]
     builder = verification.builder(verification.anchors)
@@ -285,13 +287,13 @@ def _conclude(verification: _Verification, leaf: Facts, unread: list[Rejected]) 
     if best is None:
         steps = tuple(_step(certificate, False) for certificate in builder.furthest)
         checks = (*names, *verification.unfinished(builder))
-        return Verdict(valid=False, checks=checks, path=steps, rejected=(*unread, *builder.rejected))
+        return Verdict(valid=False, checks=checks, path=steps, rejected=(*verification.unread, *builder.rejected))
     head = passed("path", "RFC 5280 section 6.1", "the path ends at an anchor")
     checks = (head, *names, *best.checks)
     return Verdict(
         valid=not any(check.outcome is Outcome.FAIL for check in checks),
         checks=checks,
         path=tuple(_step(certificate, certificate.der == best.path.anchor.der) for certificate in best.path.whole),
-        rejected=(*unread, *builder.rejected),
+        rejected=(*verification.unread, *builder.rejected),
         policies=best.policies,
     )

@@ -53,7 +53,7 @@ class Facts:
             return name
         san = self.extension(x509.SubjectAlternativeName)
         first = next(iter(san), None) if san else None
-        return str(first.value) if first is not None else name
+        return str(first.value) if isinstance(first, x509.DNSName | x509.IPAddress | x509.RFC822Name) else name
 
     @property
     def version(self) -> int:

@@ -5,10 +5,13 @@ These rules say what a conforming CA must not issue. Breaking one is harmless to
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
+from edgeward.pki.verify.algorithms import Algorithms
+from edgeward.pki.verify.meter import Meter
 from edgeward.pki.verify.options import Profile
 from edgeward.pki.verify.rules import Place
 from edgeward.pki.verify.syntax import is_uri, mailbox, pattern_labels
@@ -28,11 +31,21 @@ _ALWAYS_CRITICAL = {
     ExtensionOID.POLICY_CONSTRAINTS: "RFC 5280 section 4.2.1.11",
     ExtensionOID.INHIBIT_ANY_POLICY: "RFC 5280 section 4.2.1.14",
 }
-Rule = Callable[[Place, Profile], Iterator[str]]
 
 
-def _serial(place: Place, profile: Profile) -> Iterator[str]:
-    if place.anchor and profile is Profile.WEBPKI:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The profile that asks for form, and the meter for the one rule that needs a signature."""
+
+    profile: Profile
+    meter: Meter
+
+
+Rule = Callable[[Place, Asked], Iterator[str]]
+
+
+def _serial(place: Place, asked: Asked) -> Iterator[str]:
+    if place.anchor and asked.profile is Profile.WEBPKI:
         return  # roots that every trust store has carry serial number 0
     serial = place.certificate.certificate.serial_number
     if serial <= 0:
@@ -41,33 +54,33 @@ def _serial(place: Place, profile: Profile) -> Iterator[str]:
         yield "its serial number is longer than 20 octets"
 
 
-def _names(place: Place, _: Profile) -> Iterator[str]:
+def _names(place: Place, _: Asked) -> Iterator[str]:
     if not place.certificate.issuer:
         yield "its issuer is empty"
     if not place.certificate.subject and (place.certificate.is_ca or place.position > 0):
         yield "it is a CA and its subject is empty"
 
 
-def _signature_algorithms(place: Place, _: Profile) -> Iterator[str]:
+def _signature_algorithms(place: Place, _: Asked) -> Iterator[str]:
     if place.anchor and not place.certificate.algorithms_agree:
         yield "it names two different signature algorithms"
 
 
-def _authority_key_id(place: Place, _: Profile) -> Iterator[str]:
+def _authority_key_id(place: Place, asked: Asked) -> Iterator[str]:
     certificate = place.certificate
-    excused = certificate.self_issued and (
-        place.anchor or place.position == 0
-    )  # self-signed: 4.2.1.1 lets it be absent
-    if certificate.authority_key_id is None and not excused:
+    if certificate.authority_key_id is not None:
+        return
+    # Section 4.2.1.1 excuses a self-signed certificate: one whose own key verifies it, whatever its names say.
+    if not asked.meter.verifies(certificate.signed, certificate.spki, Algorithms.LEGACY):
         yield "it has no authority key identifier"
 
 
-def _subject_key_id(place: Place, _: Profile) -> Iterator[str]:
+def _subject_key_id(place: Place, _: Asked) -> Iterator[str]:
     if place.certificate.is_ca and place.certificate.subject_key_id is None:
         yield "it is a CA certificate without a subject key identifier"
 
 
-def _key_usage(place: Place, _: Profile) -> Iterator[str]:
+def _key_usage(place: Place, _: Asked) -> Iterator[str]:
     usage = place.certificate.extension(x509.KeyUsage)
     constraints = place.certificate.extension(x509.BasicConstraints)
     signs = usage is not None and usage.key_cert_sign
@@ -78,7 +91,7 @@ def _key_usage(place: Place, _: Profile) -> Iterator[str]:
         yield "it has a path length and keyUsage does not let it sign certificates"
 
 
-def _basic_constraints(place: Place, _: Profile) -> Iterator[str]:
+def _basic_constraints(place: Place, _: Asked) -> Iterator[str]:
     certificate = place.certificate
     if certificate.is_ca and not certificate.critical(ExtensionOID.BASIC_CONSTRAINTS):
         yield "it is a CA certificate and basicConstraints is not critical"
@@ -86,17 +99,17 @@ def _basic_constraints(place: Place, _: Profile) -> Iterator[str]:
         yield "it issues certificates and has no basicConstraints"
 
 
-def _name_constraints(place: Place, profile: Profile) -> Iterator[str]:
+def _name_constraints(place: Place, asked: Asked) -> Iterator[str]:
     certificate = place.certificate
     if not certificate.has(ExtensionOID.NAME_CONSTRAINTS):
         return
     if not certificate.is_ca:
         yield "it has name constraints and is not a CA"
-    if profile is Profile.RFC5280 and not certificate.critical(ExtensionOID.NAME_CONSTRAINTS):
+    if asked.profile is Profile.RFC5280 and not certificate.critical(ExtensionOID.NAME_CONSTRAINTS):
         yield "its name constraints are not critical"
 
 
-def _criticality(place: Place, _: Profile) -> Iterator[str]:
+def _criticality(place: Place, _: Asked) -> Iterator[str]:
     for oid in _NEVER_CRITICAL:
         if place.certificate.critical(oid):
             yield f"{oid._name} is critical, and must not be"
@@ -116,7 +129,7 @@ def name_problem(name: x509.GeneralName) -> str:
     return ""
 
 
-def _alternative_names(place: Place, _: Profile) -> Iterator[str]:
+def _alternative_names(place: Place, _: Asked) -> Iterator[str]:
     san = place.certificate.extension(x509.SubjectAlternativeName)
     if not place.certificate.subject and not place.certificate.critical(ExtensionOID.SUBJECT_ALTERNATIVE_NAME):
         yield "its subject is empty and it has no critical subjectAltName"
@@ -146,11 +159,12 @@ _RULES: dict[str, tuple[str, str, Rule]] = {
 }
 
 
-def check_form(place: Place, profile: Profile) -> list[Check]:
+def check_form(place: Place, profile: Profile, meter: Meter) -> list[Check]:
     """Every rule of form for one certificate at its place."""
+    asked = Asked(profile, meter)
     checks: list[Check] = []
     for check_id, (paragraph, fine, rule) in _RULES.items():
-        problems = list(rule(place, profile))
+        problems = list(rule(place, asked))
         if problems:
             checks.extend(place.bad(check_id, paragraph, problem) for problem in problems)
         else:

@@ -13,10 +13,23 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.errors import Unreadable
 from edgeward.pki.parse import guarded
+from edgeward.pki.verify import der as tlv
 from edgeward.pki.verify.algorithms import Algorithms, Signed, key_objection, signature_objection, verify_signature
 from edgeward.pki.verify.options import Budget
 
 _Value = TypeVar("_Value")
+
+_EC_PUBLIC_KEY = bytes.fromhex("2a8648ce3d0201")  # 1.2.840.10045.2.1, the value octets
+
+
+def _refuse_specified_curve(spki: bytes) -> None:
+    """Raise `Unreadable` for an elliptic curve that is spelled out and not named: RFC 5480 section 2.1.1 forbids it.
+
+    The library reads some of them, and a curve of the attacker's choosing has broken signature checks before.
+    """
+    algorithm = tlv.children(tlv.children(tlv.only(spki, tlv.SEQUENCE).content)[0].content)
+    if algorithm[0].content == _EC_PUBLIC_KEY and [part.tag for part in algorithm[1:]] != [tlv.OBJECT_IDENTIFIER]:
+        raise Unreadable(what="public key", why="its curve is not given by name")
 
 
 @dataclass(slots=True)
@@ -52,6 +65,7 @@ class Meter:
         """The public key in a SubjectPublicKeyInfo, or why it cannot be used."""
         if spki not in self._keys:
             try:
+                _refuse_specified_curve(spki)
                 self._keys[spki] = guarded("public key", lambda: serialization.load_der_public_key(spki))
             except Unreadable as error:
                 self._keys[spki] = str(error.facts["why"])

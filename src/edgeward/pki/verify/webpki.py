@@ -1,7 +1,7 @@
 """What the CA/Browser Forum's TLS Baseline Requirements add to RFC 5280, as far as a relying party can see it."""
 
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
@@ -31,7 +31,7 @@ def _common_name_problem(name: str, dns: list[str], addresses: list[str]) -> str
     return f"its common name {name!r} is not a copy of an entry of subjectAltName"
 
 
-def _leaf_names(leaf: Facts, listed: Collection[str]) -> Iterator[tuple[str, str]]:
+def _leaf_names(leaf: Facts, strict: bool) -> Iterator[tuple[str, str]]:
     san = leaf.extension(x509.SubjectAlternativeName)
     if san is None:
         yield "7.1.2.7.12", "it has no subjectAltName"
@@ -42,7 +42,7 @@ def _leaf_names(leaf: Facts, listed: Collection[str]) -> Iterator[tuple[str, str
     addresses = [_canonical(address) for address in san.get_values_for_type(x509.IPAddress)]
     for name in dns:
         labels = pattern_labels(name) or ("",)
-        if name == "*" or (labels[0] == "*" and is_public_suffix(labels[1:], listed)):
+        if name == "*" or (labels[0] == "*" and is_public_suffix(labels[1:], strict)):
             yield "3.2.2.6", f"the wildcard {name!r} covers the customers of a registry or a hoster"
     for attribute in leaf.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         if problem := _common_name_problem(str(attribute.value), dns, addresses):
@@ -85,14 +85,14 @@ def _root(root: Facts) -> Iterator[tuple[str, str]]:
         yield "7.1.2.1.3", "its authority and subject key identifiers differ"
 
 
-def check_webpki(place: Place, purpose: Purpose, listed: Collection[str]) -> list[Check]:
-    """The Baseline Requirements for one certificate at its place. `listed` is the caller's own Public Suffix List."""
+def check_webpki(place: Place, purpose: Purpose, strict: bool) -> list[Check]:
+    """The Baseline Requirements for one certificate at its place. `strict` counts hosters as registries."""
     certificate = place.certificate
     problems: list[tuple[str, str]] = []
     if certificate.version != 3:
         problems.append(("7.1.1", "it is not an X.509 version 3 certificate"))
     if place.position == 0:
-        problems += [*_leaf_names(certificate, listed), *_leaf_usages(certificate, purpose)]
+        problems += [*_leaf_names(certificate, strict), *_leaf_usages(certificate, purpose)]
     if place.anchor:
         problems += _root(certificate)
     if not problems:
