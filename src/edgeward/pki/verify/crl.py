@@ -212,7 +212,7 @@ def _delta_fits(delta: Crl, base: Crl) -> bool:
 
 
 class Answer:
-    """What the lists say of one certificate, collected point by point. `why_not` explains each list not used."""
+    """What the lists say of one certificate, collected point by point. `why_not` explains the related lists."""
 
     __slots__ = ("covered", "revoked", "why_not")
 
@@ -248,7 +248,8 @@ def look_up(certificate: Facts, crls: Sequence[Crl], trusted: Trusted) -> Answer
                 continue
             why = why or crl.problem or trusted(crl)
             if why:
-                answer.why_not.append((crl, why))
+                if crl.issuer == certificate.issuer or ("directory", crl.issuer) in point.issuers:
+                    answer.why_not.append((crl, why))
                 continue
             answer.revoked = _status(about, crl, [d for d in crls if _delta_fits(d, crl) and not trusted(d)])
             answer.covered |= reasons

@@ -61,7 +61,8 @@ class Statuses:
             return passed("revocation", paragraph, f"{by} says that it is not revoked", position, name)
         notes = [f"{one.title}: {why}" for one, why in answer.why_not]
         notes += [f"{response.title}: {why}" for response, why in refused]
-        words = "nothing says whether it is revoked" + (f" ({'; '.join(notes[:4])})" if notes else "")
+        notes = list(dict.fromkeys(notes))
+        words = "nothing says whether it is revoked" + (f" ({'; '.join(notes[:3])})" if notes else "")
         if answer.covered and not notes:
             words = "the CRLs do not cover every reason for which it may be revoked"
         return failed("revocation", paragraph, words, position, name, _REMEDY)

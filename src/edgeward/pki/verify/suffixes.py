@@ -1,8 +1,8 @@
 """Host names under which strangers register: nobody may hold a wildcard for all of them.
 
 The Baseline Requirements section 3.2.2.6 forbid a wildcard directly under a "registry-controlled" name. The full Public
-Suffix List has ten thousand rules and changes weekly; what is here is its shape: every top-level domain, the labels that
-country registries put under theirs, and, apart, the largest hosters of others' content. The requirements tell a CA
+Suffix List has ten thousand rules and changes weekly; what is here is its shape: every top-level domain, the labels
+that country registries put under theirs, and, apart, the largest hosters of others' content. The requirements tell a CA
 to leave the hosters out (amazon.com has a certificate for *.s3.amazonaws.com), so they count only when asked for.
 """
 
