@@ -274,20 +274,21 @@ def _conclude(verification: _Verification, leaf: Facts) -> Verdict:
     """Judge the paths in turn; the first valid one is the answer."""
     names = [check_name(leaf, name) for name in verification.question.names]
     builder = verification.builder(verification.anchors)
-    best: _Judgement | None = None
+    judged: list[_Judgement] = []
     for path in builder.paths(leaf):
         if not verification.afford(path):
             break
-        judgement = verification.judge(path)
-        if not judgement.failures:
-            best = judgement
+        judged.append(verification.judge(path))
+        if not judged[-1].failures:
             break
-        builder.reject(path.whole, _reason(judgement))
-        best = judgement if best is None or judgement.failures < best.failures else best
-    if best is None:
+    if not judged:
         steps = tuple(_step(certificate, False) for certificate in builder.furthest)
         checks = (*names, *verification.unfinished(builder))
         return Verdict(valid=False, checks=checks, path=steps, rejected=(*verification.unread, *builder.rejected))
+    best = min(judged, key=lambda judgement: judgement.failures)
+    for other in judged:
+        if other is not best:
+            builder.reject(other.path.whole, _reason(other))
     head = passed("path", "RFC 5280 section 6.1", "the path ends at an anchor")
     checks = (head, *names, *best.checks)
     return Verdict(
