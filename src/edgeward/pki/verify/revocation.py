@@ -85,18 +85,18 @@ class Statuses:
 
     def _not_signed(self, crl: crls.Crl, path: Path) -> str:
         candidates = {one.der: one for one in (*path.whole[1:], *self.pool) if one.subject == crl.issuer}
-        why = "its signer is not at hand"
+        why = "its signature does not verify" if candidates else "its signer is not at hand"
         for signer in sorted(candidates.values(), key=lambda one: one.subject_key_id != crl.key_id):
             key = self.meter.key(signer.spki)
             usage = signer.extension(x509.KeyUsage)
             if isinstance(key, str) or key_objection(key, self.algorithms):
                 why = "its signer's key is not good enough"
             elif not self.meter.verifies(crl.signed, signer.spki, self.algorithms):
-                why = "its signature does not verify"
+                continue
             elif usage is not None and not usage.crl_sign:
                 why = "keyUsage does not let its signer sign CRLs"
-            elif why := self._untrusted(signer, path):
-                why = f"its signer has no valid path to the anchor: {why}"
+            elif reason := self._untrusted(signer, path):
+                why = f"its signer has no valid path to the anchor: {reason}"
             else:
                 return ""
         return why
