@@ -15,6 +15,8 @@ from edgeward.errors import InputError
 from edgeward.pki.verify import Budget, Limits, Profile, Question, verify
 from tests.pki.verify.support import NOW, Made, ca, crl, failed, judge, leaf
 
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number which wasn't positive")
+
 ROOT = ca("CN=Root")
 
 

@@ -252,8 +252,7 @@ def test_the_openssl_chain_of_the_article_passes_as_a_device(openssl_chain: tupl
 
 @pytest.fixture
 def openssl_chain() -> tuple[Made, Made]:
-    """What `openssl req -x509` and `openssl x509 -req` make: a CA without keyUsage, and a leaf without any extension.
-    """
+    """What `openssl req -x509` and `openssl x509 -req` make: a CA without keyUsage, a leaf without any extension."""
     key = rsa_key(2048)
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     root = make("CN=KubeEdge", extensions=[(own, False), (x509.BasicConstraints(True, None), True)], key=key)

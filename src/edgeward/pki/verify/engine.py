@@ -1,6 +1,6 @@
 """One verification from beginning to end: read, build paths, judge them, and report everything.
 
-The first path that passes every rule wins. When none does, the verdict shows the path with the fewest failures; when
+The first path that passes every rule wins. When none does, the verdict shows the one that came closest; when
 none reaches an anchor, it shows how far the building came. `now` is an argument and there is no randomness: the same
 inputs give the same verdict.
 """
@@ -96,13 +96,14 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Judgement:
-    """The checks of one complete path, in two parts: what decides quickly, and what is asked only of a path that passes
-    that.
+    """The checks of one complete path. `ruled` says that the rules of the path pass, so that form and status were
+    asked.
     """
 
     path: Path
     checks: list[Check]
     policies: tuple[str, ...]
+    ruled: bool = False
 
     @property
     def failures(self) -> int:
@@ -147,19 +148,36 @@ class _Verification:
         return _Judgement(path, checks + policy_checks, policies)
 
     def form(self, place: Place) -> list[Check]:
-        """What the profile asks beyond the rules of the path."""
-        profile = self.question.profile
-        checks = [] if profile is Profile.DEVICE else check_form(place, profile, self.meter)
-        if profile is Profile.WEBPKI:
-            checks += check_webpki(place, self.question.purpose, self.question.strict_wildcards)
-        return checks
+        """What the profile asks beyond the rules of the path, worked out once for a certificate at its place."""
+
+        def work() -> list[Check]:
+            profile = self.question.profile
+            checks = [] if profile is Profile.DEVICE else check_form(place, profile, self.meter)
+            if profile is Profile.WEBPKI:
+                checks += check_webpki(place, self.question.purpose, self.question.strict_wildcards)
+            return checks
+
+        return self.meter.once(f"form {place.position} {place.anchor}", place.certificate.der, work)
+
+    def forms(self, path: Path) -> list[Check]:
+        return [check for place in places(path) for check in self.form(place)]
 
     def judge(self, path: Path) -> _Judgement:
-        """Every rule for one complete path; revocation only when everything else passed."""
+        """One complete path: its rules, then its form, then its status; each is asked only of a path that passed so
+        far.
+        """
         judgement = self.rules(path, self.question.purpose, self.question.limits)
-        judgement.checks += [check for place in places(path) for check in self.form(place)]
-        judgement.checks += self._revocation(path, self.revocation, judgement.failures)
+        judgement.ruled = not judgement.failures
+        if judgement.ruled:
+            judgement.checks += self.forms(path)
+            judgement.checks += self._revocation(path, self.revocation, judgement.failures)
         return judgement
+
+    def complete(self, judgement: _Judgement) -> None:
+        """Add what `judge` left out of a path that fails: it is the one to be shown."""
+        if not judgement.ruled:
+            judgement.checks += self.forms(judgement.path)
+            judgement.checks += self._revocation(judgement.path, self.revocation, judgement.failures)
 
     def _revocation(self, path: Path, wanted: Revocation, failures: int) -> list[Check]:
         paragraph = "RFC 5280 section 6.1.3(a)(3)"
@@ -285,7 +303,8 @@ def _conclude(verification: _Verification, leaf: Facts) -> Verdict:
         steps = tuple(_step(certificate, False) for certificate in builder.furthest)
         checks = (*names, *verification.unfinished(builder))
         return Verdict(valid=False, checks=checks, path=steps, rejected=(*verification.unread, *builder.rejected))
-    best = min(judged, key=lambda judgement: judgement.failures)
+    best = min(judged, key=lambda judgement: (not judgement.ruled, judgement.failures))
+    verification.complete(best)
     for other in judged:
         if other is not best:
             builder.reject(other.path.whole, _reason(other))

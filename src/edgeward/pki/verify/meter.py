@@ -73,12 +73,12 @@ class Meter:
 
     def verifies(self, signed: Signed, spki: bytes, algorithms: Algorithms) -> bool:
         """Whether the key in `spki` made the signature and both are strong enough. False once the budget is spent."""
-        about = (signed.octets, signed.signature, spki)
-        if about in self._outcomes:
-            return self._outcomes[about]
         key = self.key(spki)
         if isinstance(key, str) or key_objection(key, algorithms) or signature_objection(signed, algorithms):
             return False
+        about = (signed.octets, signed.signature, spki)
+        if about in self._outcomes:
+            return self._outcomes[about]
         if not self.take("signatures"):
             return False
         try:
