@@ -192,6 +192,12 @@ def test_an_unknown_constraint_matters_only_when_such_a_name_appears() -> None:
     assert outcome(leaf(root, names=[D("example.com"), OTHER]), root) == {"name-constraints"}
 
 
+def test_an_internationalised_mailbox_does_not_slip_past_e_mail_constraints() -> None:
+    root = ca("CN=Root", None, constraints([E("example.com")]))
+    mailbox = x509.OtherName(x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9"), b"\x0c\x05a@b.c")
+    assert outcome(leaf(root, names=[mailbox]), root) == {"name-constraints"}
+
+
 def test_a_minimum_is_refused_where_its_kind_is_used() -> None:
     def tlv(tag: int, content: bytes) -> bytes:
         return bytes([tag, len(content)]) + content

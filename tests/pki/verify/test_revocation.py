@@ -142,6 +142,20 @@ def point(url: str | None, issuer: str | None = None) -> tuple[x509.CRLDistribut
     return x509.CRLDistributionPoints([x509.DistributionPoint(full, None, None, made_by)]), False
 
 
+def test_a_signer_of_lists_cannot_clear_itself() -> None:
+    """The signer's own list covers the signer; the issuer's list, at another place, revokes it."""
+    ours, theirs = "http://crl.test/leaf", "http://crl.test/signer"
+    both = [x509.UniformResourceIdentifier(ours), x509.UniformResourceIdentifier(theirs)]
+    own_id = (x509.SubjectKeyIdentifier(b"own"), False)
+    signer = make("CN=Issuing", ISSUING, extensions=[(usage(crl_sign=True), True), own_id, point(theirs)])
+    end = leaf(ISSUING, point(ours))
+    cleared = crl(signer, extensions=[scope(full_name=both)])
+    revoked = crl(ISSUING, signer, extensions=[scope(full_name=both[1:])])
+    assert ask([ROOT_CRL, cleared], end=end, chain=[ISSUING, signer]).valid
+    for lists in ([ROOT_CRL, cleared, revoked], [ROOT_CRL, revoked, cleared]):
+        assert failed(ask(lists, end=end, chain=[ISSUING, signer])) == {"revocation"}
+
+
 def test_kinds_of_certificate_limit_a_list() -> None:
     users, authorities = scope(only_contains_user_certs=True), scope(only_contains_ca_certs=True)
     assert ask([crl(ROOT, extensions=[authorities]), crl(ISSUING, extensions=[users])]).valid

@@ -25,6 +25,7 @@ from edgeward.pki.verify.syntax import host_labels, mailbox, pattern_labels, uri
 from edgeward.pki.verify.verdict import Check, failed, passed
 
 _PARAGRAPH = "RFC 5280 section 6.1.3(b)-(c)"
+_SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Labels = tuple[str, ...]
@@ -151,6 +152,8 @@ def presented_names(certificate: Facts) -> tuple[Presented, ...]:
     """Every name that constraints apply to: the subject, its e-mail addresses, and subjectAltName.
 
     The standard asks for the subject's e-mail addresses only when there is no subjectAltName; here they always count.
+    An internationalised mailbox is held to e-mail constraints as well (RFC 9598 section 6), which it fails: none is
+    compared here.
     """
     subject = certificate.certificate.subject
     found = []
@@ -159,7 +162,10 @@ def presented_names(certificate: Facts) -> tuple[Presented, ...]:
         for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
             text = str(attribute.value)
             found.append(Presented(x509.RFC822Name, text, mailbox(text)))
-    found.extend(_presented(name) for name in certificate.extension(x509.SubjectAlternativeName) or ())
+    for name in certificate.extension(x509.SubjectAlternativeName) or ():
+        found.append(_presented(name))
+        if isinstance(name, x509.OtherName) and name.type_id == _SMTP_UTF8_MAILBOX:
+            found.append(Presented(x509.RFC822Name, _shown(name), None))
     return tuple(found)
 
 

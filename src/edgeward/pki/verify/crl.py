@@ -232,27 +232,28 @@ Trusted = Callable[[Crl], str]
 
 
 def look_up(certificate: Facts, crls: Sequence[Crl], trusted: Trusted) -> Answer:
-    """What `crls` say of `certificate`. RFC 5280 section 6.3.3, steps (b) to (l), for every point and every list."""
+    """What `crls` say of `certificate`. RFC 5280 section 6.3.3, steps (b) to (l), for every point and every list.
+
+    The standard stops at the first lists that cover every reason; here all are asked, and one that revokes is enough.
+    So a compromised signer of CRLs cannot clear itself while another list revokes it.
+    """
     answer = Answer()
     about = (certificate.issuer, certificate.certificate.serial_number)
     for point in _points(certificate):
         for crl in crls:
-            if answer.good or answer.revoked is not None:
+            if answer.revoked is not None:
                 return answer
             if crl.delta_base is not None:
                 continue
             why = _out_of_scope(crl, certificate, point)
             limited = crl.scope.only_some_reasons if crl.scope is not None else None
-            reasons = point.reasons & (limited or ALL_REASONS)
-            if not why and reasons <= answer.covered:
-                continue
             why = why or crl.problem or trusted(crl)
             if why:
                 if crl.issuer == certificate.issuer or ("directory", crl.issuer) in point.issuers:
                     answer.why_not.append((crl, why))
                 continue
             answer.revoked = _status(about, crl, [d for d in crls if _delta_fits(d, crl) and not trusted(d)])
-            answer.covered |= reasons
+            answer.covered |= point.reasons & (limited or ALL_REASONS)
     return answer
 
 

@@ -22,14 +22,24 @@ _Value = TypeVar("_Value")
 _EC_PUBLIC_KEY = bytes.fromhex("2a8648ce3d0201")  # 1.2.840.10045.2.1, the value octets
 
 
-def _refuse_specified_curve(spki: bytes) -> None:
-    """Raise `Unreadable` for an elliptic curve that is spelled out and not named: RFC 5480 section 2.1.1 forbids it.
+def _load(spki: bytes) -> PublicKeyTypes | str:
+    """The public key in a SubjectPublicKeyInfo, or why it cannot be used."""
+    try:
+        if _specifies_curve(spki):
+            return "its curve is not given by name"
+        return guarded("public key", lambda: serialization.load_der_public_key(spki))
+    except Unreadable:
+        return "it is malformed or of a kind that is not supported"
+
+
+def _specifies_curve(spki: bytes) -> bool:
+    """Whether an elliptic curve is spelled out and not named, which RFC 5480 section 2.1.1 forbids.
 
     The library reads some of them, and a curve of the attacker's choosing has broken signature checks before.
     """
     algorithm = tlv.children(tlv.children(tlv.only(spki, tlv.SEQUENCE).content)[0].content)
-    if algorithm[0].content == _EC_PUBLIC_KEY and [part.tag for part in algorithm[1:]] != [tlv.OBJECT_IDENTIFIER]:
-        raise Unreadable(what="public key", why="its curve is not given by name")
+    parameters = [part.tag for part in algorithm[1:]]
+    return algorithm[0].content == _EC_PUBLIC_KEY and parameters != [tlv.OBJECT_IDENTIFIER]
 
 
 @dataclass(slots=True)
@@ -64,11 +74,7 @@ class Meter:
     def key(self, spki: bytes) -> PublicKeyTypes | str:
         """The public key in a SubjectPublicKeyInfo, or why it cannot be used."""
         if spki not in self._keys:
-            try:
-                _refuse_specified_curve(spki)
-                self._keys[spki] = guarded("public key", lambda: serialization.load_der_public_key(spki))
-            except Unreadable as error:
-                self._keys[spki] = str(error.facts["why"])
+            self._keys[spki] = _load(spki)
         return self._keys[spki]
 
     def verifies(self, signed: Signed, spki: bytes, algorithms: Algorithms) -> bool:

@@ -39,7 +39,7 @@ class Statuses:
     profile: Profile
     meter: Meter
     signer_path: SignerPath
-    _trust: dict[tuple[bytes, bytes], str] = field(default_factory=dict)
+    _trust: dict[tuple[bytes, ...], str] = field(default_factory=dict)
     _judging: set[tuple[bytes, bytes]] = field(default_factory=set)
     _signers: dict[tuple[bytes, bytes], str] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ class Statuses:
 
     def _distrust(self, crl: crls.Crl, path: Path) -> str:
         """Why `crl` is not current and authentic under the anchor of `path`; empty when it is. Section 6.3.3(f)-(g)."""
-        about = (crl.der, path.anchor.der)
+        about = (crl.der, *(authority.der for authority in path.whole[1:]))
         if about not in self._trust:
             form = crl.form[0] if crl.form and self.profile is not Profile.DEVICE else ""
             why = crl.stale(self.now) or form or signature_objection(crl.signed, self.algorithms)
