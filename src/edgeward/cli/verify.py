@@ -1,0 +1,261 @@
+"""`edgeward verify`: is this certificate valid, for whom, and if not, which rule says so."""
+
+import json
+import warnings
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+
+from edgeward.errors import EdgewardError, TooLarge, Unreadable, UsageError
+from edgeward.pki.parse import guarded
+from edgeward.pki.verify import (
+    ANY_POLICY,
+    Algorithms,
+    Check,
+    Limits,
+    NameKind,
+    Outcome,
+    PeerName,
+    PolicyInputs,
+    Profile,
+    Purpose,
+    Question,
+    Rejected,
+    Revocation,
+    Step,
+    Verdict,
+    verify,
+)
+
+MAX_FILE = 64 * 1024 * 1024
+"""Octets read from one file: the largest CRL that the gateway takes."""
+
+_MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.SKIP: ("·", "yellow")}
+_MOST_REJECTED = 8  # lines of rejected paths shown to a person; --json has them all
+
+
+def read_file(path: str) -> bytes:
+    """The octets of a file, or of standard input for `-`."""
+    try:
+        with click.open_file(path, "rb") as stream:
+            octets: bytes = stream.read(MAX_FILE + 1)
+    except OSError as error:
+        raise UsageError(problem=f"{path}: {error.strerror or error}") from error
+    if len(octets) > MAX_FILE:
+        raise TooLarge(what=path, limit=MAX_FILE)
+    return octets
+
+
+def read_certificates(octets: bytes) -> list[bytes]:
+    """The DER of every certificate in `octets`: PEM (one or many) or one in DER."""
+    if b"-----BEGIN" not in octets:
+        return [octets]
+    if b"-----BEGIN CERTIFICATE-----" not in octets:
+        raise Unreadable(what="certificate", why="the file has no PEM block CERTIFICATE")
+    found = guarded("PEM certificate", lambda: x509.load_pem_x509_certificates(octets))
+    return [certificate.public_bytes(Encoding.DER) for certificate in found]
+
+
+def read_crls(octets: bytes) -> list[bytes]:
+    """The DER of every CRL in `octets`: PEM (one or many) or one in DER."""
+    if b"-----BEGIN" not in octets:
+        return [octets]
+    end = b"-----END X509 CRL-----"
+    blocks = [block + end for block in octets.split(end)[:-1]]
+    if not blocks:
+        raise Unreadable(what="CRL", why="the file has no PEM block X509 CRL")
+    parsed = [guarded("PEM CRL", lambda block=block: x509.load_pem_x509_crl(block)) for block in blocks]  # type: ignore[misc]
+    return [crl.public_bytes(Encoding.DER) for crl in parsed]
+
+
+def _certificates(paths: Iterable[str]) -> list[bytes]:
+    return [der for path in paths for der in read_certificates(read_file(path))]
+
+
+def _time(text: str | None) -> datetime:
+    """The time of `--at`, UTC where it names no zone; now where it is absent."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(problem=f"{text} is not a time: write it like 2027-01-31 or 2027-01-31T12:00:00Z") from error
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def _question(options: dict[str, Any]) -> Question:
+    names = [
+        *(PeerName(NameKind.DNS, name) for name in options["name"]),
+        *(PeerName(NameKind.IP, address) for address in options["ip"]),
+        *(PeerName(NameKind.EMAIL, address) for address in options["email"]),
+    ]
+    to_server = bool(options["name"] or options["ip"])
+    purpose = options["purpose"] or (Purpose.SERVER if to_server else Purpose.ANY)
+    policies = PolicyInputs(
+        acceptable=frozenset(options["policy"]) or frozenset((ANY_POLICY,)),
+        require_explicit=options["require_policy"],
+        inhibit_mapping=options["no_policy_mapping"],
+        inhibit_any=options["no_any_policy"],
+    )
+    return Question(
+        purpose=Purpose(purpose),
+        names=tuple(names),
+        profile=Profile(options["profile"]),
+        algorithms=Algorithms(options["algorithms"]) if options["algorithms"] else None,
+        revocation=Revocation(options["revocation"]) if options["revocation"] else None,
+        limits=Limits(intermediates=options["max_intermediates"], policies=policies),
+        strict_wildcards=options["strict_wildcards"],
+    )
+
+
+def _judge(leaf: str, question: Question, now: datetime, options: dict[str, Any]) -> Verdict:
+    first, *rest = read_certificates(read_file(leaf))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return verify(
+            first,
+            now=now,
+            anchors=_certificates(options["ca"]),
+            intermediates=[*rest, *_certificates(options["chain"])],
+            question=question,
+            crl=[der for path in options["crl"] for der in read_crls(read_file(path))],
+            ocsp_responses=[read_file(path) for path in options["ocsp"]],
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- output
+
+
+def _tree(path: tuple[Step, ...]) -> Iterable[str]:
+    """The path as a tree, the anchor at its root."""
+    for depth, step in enumerate(reversed(path)):
+        branch = "   " * (depth - 1) + "└─ " if depth else ""
+        mark = click.style(" (trusted)", fg="green") if step.anchor else ""
+        yield f"  {branch}{step.subject}{mark}, until {step.not_after[:10]}"
+
+
+def _line(check: Check) -> Iterable[str]:
+    mark, colour = _MARKS[check.outcome]
+    where = f"{check.certificate}: " if check.certificate else ""
+    aside = click.style(f" [{check.id}; {check.paragraph}]", dim=True)
+    yield f"  {click.style(mark, fg=colour)} {where}{check.words}{aside}"
+    if check.outcome is Outcome.FAIL and check.remedy:
+        yield f"      hint: {check.remedy}"
+
+
+def _rejected(rejected: tuple[Rejected, ...]) -> Iterable[str]:
+    for one in rejected[:_MOST_REJECTED]:
+        yield f"  {' ← '.join(one.path)}: {one.reason}"
+    if len(rejected) > _MOST_REJECTED:
+        yield f"  and {len(rejected) - _MOST_REJECTED} more (see --json)"
+
+
+def render(verdict: Verdict, question: Question, now: datetime) -> str:
+    """The verdict for a person: the answer, the path as a tree, the checks, and what was rejected."""
+    answer = click.style("valid", fg="green") if verdict.valid else click.style("not valid", fg="red")
+    about = "for any purpose" if question.purpose is Purpose.ANY else f"for {question.purpose.value} authentication"
+    lines = [f"{answer} {about} at {now:%Y-%m-%d %H:%M:%S} UTC (profile {question.profile.value})", ""]
+    lines += [*_tree(verdict.path), ""]
+    forms = [check for check in verdict.checks if check.id.startswith("form-") and check.outcome is Outcome.PASS]
+    for check in verdict.checks:
+        if check not in forms:
+            lines += _line(check)
+    if forms:
+        lines.append(f"  {click.style('✓', fg='green')} {len(forms)} rules of form are kept (see --json)")
+    if verdict.rejected:
+        lines += ["", "not used:", *_rejected(verdict.rejected)]
+    return "\n".join(lines)
+
+
+def _as_json(verdict: Verdict, question: Question, now: datetime) -> str:
+    answer = {
+        "valid": verdict.valid,
+        "at": now.isoformat(),
+        "purpose": question.purpose.value,
+        "profile": question.profile.value,
+        "verdict": verdict.as_json(),
+    }
+    return json.dumps(answer, indent=2, ensure_ascii=False)
+
+
+_EPILOG = """\b
+Examples:
+  edgeward verify edge.crt --ca rootCA.crt
+  edgeward verify server.crt --chain issuing.crt --ca root.crt --name hub.example.com
+  edgeward verify edge.crt --ca rootCA.crt --crl ca.crl --purpose client
+  edgeward verify site.pem --ca roots.pem --name example.com --profile webpki --json
+  edgeward verify old.crt --ca root.crt --at 2024-05-01 --algorithms legacy
+
+\b
+Exit status: 0 valid, 1 not valid, 2 wrong usage, 65 the certificate cannot be read.
+"""
+
+_FILE: dict[str, Any] = {"multiple": True, "metavar": "FILE"}
+
+
+def _values(choices: type[StrEnum]) -> list[str]:
+    return [choice.value for choice in choices]
+
+
+@click.command("verify", epilog=_EPILOG)
+@click.argument("leaf", metavar="LEAF")
+@click.option(
+    "--chain", **_FILE, help="Intermediate certificates, in any order; those after LEAF in its file count too."
+)
+@click.option("--ca", **_FILE, help="Trusted CA certificates.")
+@click.option("--crl", **_FILE, help="Revocation lists: complete, delta and indirect ones.")
+@click.option("--ocsp", **_FILE, help="OCSP responses in DER.")
+@click.option("--name", multiple=True, metavar="HOST", help="The certificate must be for this host name.")
+@click.option("--ip", multiple=True, metavar="ADDRESS", help="The certificate must be for this address.")
+@click.option("--email", multiple=True, metavar="ADDRESS", help="The certificate must be for this mailbox.")
+@click.option(
+    "--purpose",
+    type=click.Choice(_values(Purpose)),
+    help="What it is to be used for [server with --name or --ip, else any].",
+)
+@click.option("--at", metavar="TIME", help="Judge as of this time and not now: 2027-01-31 or 2027-01-31T12:00:00Z.")
+@click.option(
+    "--profile",
+    type=click.Choice(_values(Profile)),
+    default=Profile.DEVICE.value,
+    show_default=True,
+    help="device: the rules of the path; rfc5280: the form of certificates too; webpki: the Web PKI's as well.",
+)
+@click.option(
+    "--algorithms", type=click.Choice(_values(Algorithms)), help="How strong keys and signatures must be [by profile]."
+)
+@click.option(
+    "--revocation",
+    type=click.Choice(_values(Revocation)),
+    help="Whose status must be known to be good [chain with --crl or --ocsp, else none].",
+)
+@click.option("--policy", multiple=True, metavar="OID", help="A certificate policy that is acceptable [any].")
+@click.option("--require-policy", is_flag=True, help="The path must be valid for an acceptable policy.")
+@click.option("--no-policy-mapping", is_flag=True, help="Policies may not be mapped to others.")
+@click.option("--no-any-policy", is_flag=True, help="anyPolicy in a certificate stands for nothing.")
+@click.option("--max-intermediates", type=click.IntRange(min=0), metavar="N", help="The most intermediate CAs.")
+@click.option("--strict-wildcards", is_flag=True, help="With webpki: no wildcards for all customers of a hoster.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.pass_context
+def command(context: click.Context, /, leaf: str, as_json: bool, at: str | None, **options: Any) -> None:
+    """Check the certificate in LEAF (PEM or DER; `-` reads standard input) and say which rule it breaks.
+
+    Every file may hold one certificate in DER or any number in PEM. Nothing is fetched: what is not given is not known.
+    """
+    try:
+        now = _time(at)
+        question = _question(options)
+        verdict = _judge(leaf, question, now, options)
+    except EdgewardError as error:
+        click.echo(f"error: {error}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        context.exit(error.exit_status)
+    click.echo(_as_json(verdict, question, now) if as_json else render(verdict, question, now))
+    context.exit(0 if verdict.valid else 1)
