@@ -252,15 +252,16 @@ def test_t48_a_swap_that_fails_at_any_step_before_its_rename_leaves_the_old_pair
         assert serial(Certificates(directory)) == SERIALS[0]
 
 
-def test_t48_killed_at_500_random_moments_there_is_always_a_pair(tmp_path):
+@pytest.mark.parametrize("moments", [100, pytest.param(500, marks=pytest.mark.slow)])
+def test_t48_killed_at_random_moments_there_is_always_a_pair(tmp_path, moments):
     files = Certificates(tmp_path)
     with files.locked(make=True):
         began = time.perf_counter()
         files.swap(*PAIRS[0])
-        takes = time.perf_counter() - began
+        takes = min(time.perf_counter() - began, 0.02)
     dice = random.Random(48)
     seen = set()
-    for _ in range(500):
+    for _ in range(moments):
         order = dice.sample(PAIRS, len(PAIRS))
         reader, writer = os.pipe()
         pid = os.fork()

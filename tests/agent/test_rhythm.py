@@ -77,6 +77,16 @@ def test_a_short_lived_certificate_is_tried_again_within_its_life():
     assert renewal.seconds_left(NOW) == 2
 
 
+def test_the_renewal_of_an_expired_certificate_is_tried_ever_more_rarely_and_never_given_up():
+    renewal = Renewal(dice=highest)
+    renewal.begin(NOW - timedelta(seconds=120), NOW)
+    waits = []
+    for _ in range(12):
+        renewal.failed(NOW)
+        waits.append(renewal.seconds_left(NOW))
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+
+
 def test_a_renewal_that_is_overdue_is_due_now():
     renewal = Renewal(dice=highest)
     renewal.begin(NOW - YEAR, NOW)

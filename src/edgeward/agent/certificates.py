@@ -164,7 +164,7 @@ class Certificates:
         key = _key(read_private(key_file), key_file)
         if parse.spki(key.public_key()) != parse.spki(parse.public_key(certificate)):
             raise Unreadable(what=f"pair ({self._current})", why="the key does not belong to the certificate")
-        return Pair(certificate=certificate, key=key)
+        return Pair(certificate=certificate, key=key, certificate_file=certificate_file, key_file=key_file)
 
     def pending_key(self, token: JoinToken) -> ec.EllipticCurvePrivateKey | None:
         """The key of an enrolment with this token that was not answered, if there is one."""

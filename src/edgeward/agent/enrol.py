@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,10 +27,12 @@ from edgeward.transports import contexts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A certificate and the private key that belongs to it."""
+    """A certificate and the private key that belongs to it, read from these files."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+    certificate_file: Path
+    key_file: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +145,7 @@ async def _request(
 
 def client_context(pair: Pair | None) -> ssl.SSLContext:
     """The TLS context of this edge, which presents its certificate alone, if it has one, and leaves all verification to `verify_server`."""
-    if pair is None:
-        return contexts.client_context()
-    return contexts.client_context(certificate=pair.certificate.public_bytes(serialization.Encoding.PEM), key=pair.key)
+    return contexts.client_context_from(pair.certificate_file, pair.key_file) if pair else contexts.client_context()
 
 
 def verify_server(connection: ssl.SSLObject, *, ca: x509.Certificate, host: str, now: datetime) -> None:

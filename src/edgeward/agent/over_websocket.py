@@ -1,6 +1,7 @@
 """The hub over WebSocket and mutual TLS, dialled as KubeEdge's edges dial it (kubeedge-wire 4.1)."""
 
 import contextlib
+import re
 import socket
 import ssl
 
@@ -12,6 +13,9 @@ from edgeward.transports import tls
 from edgeward.transports.limits import TlsLimits
 from edgeward.transports.websocket import Link
 from edgeward.transports.websocket_client import WebSocketClient
+
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+"""What Python puts before the system's own words."""
 
 HANDSHAKE = 30.0
 """Seconds for TCP and TLS, as a real edge gives them."""
@@ -77,4 +81,4 @@ class _Receiver:
         self._connection.refused(status, text)
 
     def lost(self, fault: str) -> None:
-        self._connection.lost(fault)
+        self._connection.lost(_NUMBER.sub("", fault))

@@ -20,6 +20,10 @@ SETTLED = 30.0
 """Seconds after which a connection counts as good. A hub that refuses silently closes, or falls silent, within its keepalive interval."""
 
 
+EXPIRED = 600.0
+"""Seconds that attempts to renew an expired certificate are apart at most: a server may give some grace, by a decision of its operator."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Backoff:
     """Waits between attempts: from `first` seconds doubling to `cap`, each shortened by up to half, so that a fleet spreads out."""
@@ -49,6 +53,7 @@ class Renewal:
     """The next attempt, aware UTC."""
     not_after: datetime = field(init=False)
     _backoff: Backoff = field(init=False)
+    _cap: float = field(init=False)
 
     def begin(self, not_before: datetime, not_after: datetime) -> None:
         """A certificate with these dates is current: choose the moment, anew each time.
@@ -58,10 +63,12 @@ class Renewal:
         life = not_after - not_before
         self.at = not_before + life * self.dice(RENEW_FROM, RENEW_UNTIL)
         self.not_after = not_after
-        self._backoff = Backoff(dice=self.dice, cap=min(3600.0, max(2.0, life.total_seconds() / 100)))
+        self._cap = min(3600.0, max(2.0, life.total_seconds() / 100))
+        self._backoff = Backoff(dice=self.dice)
 
     def failed(self, now: datetime) -> None:
-        """An attempt at `now` failed."""
+        """An attempt at `now` failed. Once the certificate has expired there is no hurry any more: a person must act first."""
+        self._backoff.cap = self._cap if now < self.not_after else EXPIRED
         self.at = now + timedelta(seconds=self._backoff.wait())
 
     def seconds_left(self, now: datetime) -> float:

@@ -62,6 +62,16 @@ def client_context(*, certificate: bytes | None = None, key: PrivateKeyTypes | N
     return context
 
 
+def client_context_from(certificate: Path, key: Path) -> ssl.SSLContext:
+    """The same with a pair that is in files (PEM, the key not encrypted), so that a device writes nothing when it dials."""
+    context = client_context()
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # SSLError as well
+        raise Unreadable(what="certificate and key pair", why=str(error)) from error
+    return context
+
+
 def presented_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
     """The certificates (DER) that the peer of a finished handshake sent, its own first; nothing about them has been verified."""
     session = getattr(tls, "_sslobj", None)  # public only from Python 3.13 on

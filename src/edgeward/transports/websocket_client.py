@@ -68,6 +68,12 @@ class WebSocketClient(Connection):
             self._receiver = self._client
         super().connection_lost(exc)
 
+    def ping(self) -> None:
+        """Send a ping; the pong reaches the receiver as `trifled`."""
+        if not self._closing and self._wire.state is OPEN:
+            self._wire.send_ping(b"")
+            self._flush()
+
     def _answer(self, data: bytes, handshake: ClientProtocol) -> None:
         if self._answering:
             handshake.receive_data(data)

@@ -1,0 +1,109 @@
+"""How an edge joins: a token and a name in, a directory that an agent (or KubeEdge's own edge) can live on out."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from edgeward.agent import enrol, https
+from edgeward.agent.certificates import Certificates, Settings
+from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
+from edgeward.errors import EdgewardError, HandshakeFailed, NotFound, Unreachable, UsageError
+from edgeward.model.token import JoinToken
+from edgeward.pki import names, parse
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What a join brought."""
+
+    directory: Path
+    settings: Settings
+    pin: str
+    """SHA-256 of the CA's DER, lower-case hex."""
+    certificate: x509.Certificate
+    endpoint: Endpoint
+    """The server that gave the certificate."""
+    resumed: bool
+    """Whether an earlier join with this token went unanswered and its key was used again."""
+
+
+async def join(
+    directory: Path,
+    token: JoinToken,
+    *,
+    node: str,
+    url: str | None,
+    hub: str | None,
+    now: datetime,
+    timeout: float = https.TIMEOUT,
+) -> Joined:
+    """Enrol `node` and write its directory. `url` and `hub` are what a person gave; without them the token's own hints count.
+
+    Nothing that was there is replaced before the new certificate is here and checked. Raises `UsageError` (no address, or the directory
+    is another node's), `BadName`, `Unavailable` (an agent is running there) and what `enrol.enrol` raises.
+    """
+    names.node_name(node)
+    servers, hubs = addresses(token, url, hub)
+    files = Certificates(directory)
+    with files.locked(make=True):
+        before = _settings_before(files, node)
+        settings = Settings(node=node, https=servers, hub=hubs)
+        if before is not None:
+            settings = replace(settings, project=before.project, transport=before.transport)
+        key = files.pending_key(token)
+        resumed = key is not None
+        if key is None:
+            key = enrol.new_key()
+            files.keep_pending_key(token, key)
+        failure: EdgewardError | None = None
+        for endpoint in servers:
+            try:
+                enrolled = await enrol.enrol(endpoint, token, node=node, key=key, now=now, timeout=timeout)
+                break
+            except (Unreachable, HandshakeFailed) as error:  # another address of the same authority may do
+                failure = failure or error
+                _log.warning("%s", error)
+        else:
+            raise failure or UsageError(problem="there is no address to try")
+        files.write_ca(enrolled.ca)
+        files.write_settings(settings)
+        files.swap(enrolled.certificate, key)
+    return Joined(
+        directory=files.directory,
+        settings=settings,
+        pin=token.pin,
+        certificate=parse.certificate(enrolled.certificate),
+        endpoint=endpoint,
+        resumed=resumed,
+    )
+
+
+def addresses(token: JoinToken, url: str | None, hub: str | None) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+    """The enrolment servers and the hubs to use, best first: what was given, else the token's hints, else the servers' hosts."""
+    hints = token.hints
+    servers = _endpoints([url] if url else hints.https, HTTPS_PORT, "https")
+    if not servers:
+        raise UsageError(problem="the token names no server, so give its URL: edgeward join https://HOST:10002 …")
+    hubs = _endpoints([hub] if hub else hints.hub, HUB_PORT, "wss")
+    return servers, hubs or tuple(Endpoint(host=server.host, port=HUB_PORT) for server in servers)
+
+
+def _endpoints(texts: Sequence[str], port: int, scheme: str) -> tuple[Endpoint, ...]:
+    return tuple(Endpoint.parse(text, default_port=port, scheme=scheme) for text in texts)
+
+
+def _settings_before(files: Certificates, node: str) -> Settings | None:
+    """What an earlier join of the same node left, perhaps edited since."""
+    try:
+        before = files.settings()
+    except NotFound:
+        return None
+    if before.node != node:
+        raise UsageError(problem=f"{files.directory} belongs to node {before.node}; give another directory with --dir")
+    return before
