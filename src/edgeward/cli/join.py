@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 import shlex
+import shutil
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -76,7 +78,8 @@ def _say(joined: Joined, *, named: bool) -> None:
     click.echo(f"  valid until  {_moment(joined.certificate.not_valid_after_utc)}")
     click.echo(f"  files        {joined.directory}")
     click.echo(f"  hub          {', '.join(str(endpoint) for endpoint in joined.settings.hub)}")
-    click.echo(f"\n{click.style('next:', bold=True)} edgeward agent{where}")
+    program = "edgeward" if shutil.which("edgeward") else f"{shlex.quote(sys.executable)} -m edgeward"
+    click.echo(f"\n{click.style('next:', bold=True)} {program} agent{where}")
 
 
 def _moment(moment: datetime) -> str:
