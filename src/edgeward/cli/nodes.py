@@ -1,5 +1,6 @@
 """`edgeward nodes`: who is there."""
 
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +36,7 @@ def command(data: Path, as_json: bool, watch: bool) -> None:
     if as_json:
         print_json(nodes)
         return
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=200)  # a pipe has no width: cut nothing
     if not watch:
         if nodes:
             console.print(_table(nodes))
