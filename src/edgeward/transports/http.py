@@ -45,6 +45,9 @@ _IDLE, _HEAD, _BODY, _DEAF = range(4)
 
 _NEVER = math.inf
 
+_LINGER_SECONDS = 2.0
+"""For a peer on a plain socket to close its side after ours."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
@@ -197,6 +200,7 @@ class HttpConnection(asyncio.Protocol):
         "_certificate",
         "_deadline",
         "_fields",
+        "_half_closed",
         "_headers",
         "_http",
         "_loop",
@@ -230,6 +234,7 @@ class HttpConnection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._served = False
+        self._half_closed = False
         self._streaming = False
         self._deadline = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -289,6 +294,7 @@ class HttpConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more; what it asked is still answered, but a stream has lost its reader."""
         self._phase = _DEAF
+        self._half_closed = True
         if self._streaming and self._task is not None:
             self._task.cancel()
         return self._task is not None
@@ -343,7 +349,9 @@ class HttpConnection(asyncio.Protocol):
         elif self._room is not None:
             self.cut()
         elif self._phase in (_HEAD, _BODY):
-            self._timer = self._loop.call_later(self._http.limits.write_seconds, self.cut)
+            self._timer = self._loop.call_later(
+                self._http.limits.write_seconds, self.cut
+            )  # should the answer not go out
             self._refuse(408, "the request did not arrive in time")
         elif self._transport is not None:
             self._timer = None
@@ -529,8 +537,23 @@ class HttpConnection(asyncio.Protocol):
                 if keep and self._phase != _DEAF and not self._http.closing:
                     self._rest()
                 else:
-                    self._phase = _DEAF
-                    self._transport.close()
+                    self._hang_up(self._transport)
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        """Close so that the answer arrives: octets that come after the close of a socket would destroy it at the peer. Over TLS the
+        transport sees to that itself."""
+        heard_the_end = self._half_closed
+        self._phase = _DEAF
+        if heard_the_end or not transport.can_write_eof():
+            transport.close()
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(_LINGER_SECONDS, transport.abort)
+        try:
+            transport.write_eof()
+        except OSError:  # the peer has reset the connection, and the loop has not read that yet
+            transport.abort()
 
     async def _send(self, response: Response, turn: _Turn) -> None:
         transport = self._transport
