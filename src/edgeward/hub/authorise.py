@@ -84,8 +84,8 @@ def claim(request: Request) -> Claim:
 async def admit(store: Store, claimed: Claim, now: datetime) -> Admitted:
     """Decide about a claim. Raises `CertificateRefused`, `NodeBlocked` or `WrongIdentity`: all the peer's fault.
 
-    When a certificate connects for the first time, the one it replaces is revoked as superseded in the same transaction; its
-    fingerprint is in the result, because it may have a session.
+    When a certificate connects for the first time, older ones of its node are revoked as superseded in the same transaction; their
+    fingerprints are in the result, because one may have a session.
     """
     record = await store.certificate(claimed.fingerprint)
     if record is None or record.profile != PROFILE:
@@ -123,6 +123,6 @@ def _superseded(record: CertificateRecord, now: datetime) -> Event:
         at=now,
         actor=f"node:{record.identity}",
         action="certificate.revoked",
-        object=f"certificate:{record.replaces}",
-        facts={"reason": "superseded", "why": "the certificate that replaces it connected", "by": record.serial},
+        object=f"node:{record.identity}",
+        facts={"reason": "superseded", "why": "a newer certificate of the node connected", "by": record.serial},
     )
