@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.edges import DEADLINE, Edge, head, now, until
 from websockets.frames import Frame, Opcode
 
 from edgeward.model import http
 from edgeward.transports.websocket import Limits, Link, WebSocketServer
 from edgeward.transports.websocket_client import WebSocketClient
+from tests.support.edges import DEADLINE, Edge, head, now, until
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "kubeedge.json").read_text())
 MIB = 2**20
