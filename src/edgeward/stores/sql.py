@@ -113,9 +113,11 @@ BLOCK = """
 INSERT INTO device (name, created_at, blocked_at, blocked_reason) VALUES (:name, :at, :at, :reason)
     ON CONFLICT (name) DO UPDATE SET blocked_at = excluded.blocked_at, blocked_reason = excluded.blocked_reason
  WHERE device.blocked_at IS NULL"""
+# one that is planned when its device is blocked is issued in a moment, and must be revoked when it is
 REVOKE_NODE = f"""
 UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
- WHERE identity = :name AND profile = 'device' AND {_VALID} RETURNING {CERTIFICATE_COLUMNS}"""
+ WHERE identity = :name AND profile = 'device' AND state IN ('issued', 'planned') AND revoked_at IS NULL AND not_after >= :at
+RETURNING {CERTIFICATE_COLUMNS}"""
 FIRST_CONNECTION = """
 UPDATE certificate SET connected_at = :at
  WHERE issuer_id = :issuer_id AND serial = :serial AND connected_at IS NULL AND revoked_at IS NULL"""
@@ -131,8 +133,9 @@ SELECT {", ".join("d." + column for column in DEVICE_COLUMNS.split(", "))},
   FROM device d
   LEFT JOIN certificate c
     ON c.identity = d.name AND c.profile = 'device' AND c.state = 'issued'
-   AND c.issued_at = (SELECT MAX(n.issued_at) FROM certificate n
-                       WHERE n.identity = d.name AND n.profile = 'device' AND n.state = 'issued')
+   AND c.serial = (SELECT n.serial FROM certificate n
+                    WHERE n.identity = d.name AND n.profile = 'device' AND n.state = 'issued'
+                    ORDER BY n.issued_at DESC, (n.revoked_at IS NULL) DESC, n.serial LIMIT 1)
  ORDER BY d.name"""
 
 AUDIT_TIP = "SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1"
