@@ -240,7 +240,11 @@ class Server:
             idle_seconds=limits.idle_seconds,
         )
         enrolment = http.Http(
-            kubeedge.routes(services.registrar.enrol, lambda: services.authorities.active.certificate),
+            kubeedge.routes(
+                services.registrar.enrol,
+                lambda: services.authorities.active.certificate,
+                services.registrar.refused,
+            ),
             now=now,
             limits=http_limits,
             rate=RateLimit(

@@ -114,7 +114,13 @@ class Registrar:
         try:
             return (await self.issue(enrolment)).der
         except (Refusal, InputError) as error:
-            await self._note(enrolment, error)
+            await self.refused(
+                error,
+                node=enrolment.node,
+                address=enrolment.address,
+                evidence=type(enrolment.evidence).__name__,
+                at=enrolment.at,
+            )
             raise
 
     async def issue(self, enrolment: Enrolment) -> Issued:
@@ -231,24 +237,28 @@ class Registrar:
         supersedes = newest.serial if unused and token is not None else None
         return dataclasses.replace(entitlement, replaces=newest, supersedes=supersedes)
 
-    async def _note(self, enrolment: Enrolment, error: EdgewardError) -> None:
-        omitted = self._notes.take(enrolment.at)
+    async def refused(
+        self, error: EdgewardError, *, node: str, address: str, at: datetime, evidence: str = "unread"
+    ) -> None:
+        """Record a refusal, as far as the allowance for them goes. A protocol says here what it refused before it was an enrolment;
+        `node` is the name as claimed."""
+        omitted = self._notes.take(at)
         if omitted is None:
             return
         facts: dict[str, str | int | list[str] | None] = {
-            "address": enrolment.address,
+            "address": address,
             "why": printable(error, 500),
-            "evidence": type(enrolment.evidence).__name__,
+            "evidence": evidence,
         }
         if omitted:
             facts["omitted_before"] = omitted
-        node = printable(enrolment.node, 80) if not isinstance(error, BadName) else "(not a node name)"
+        shown = printable(node, 80) if not isinstance(error, BadName) else "(not a node name)"
         await self._store.note(
             Event(
-                at=enrolment.at,
+                at=at,
                 actor="unproven",
                 action=f"enrolment.refused.{error.code}",
-                object=f"node:{node}",
+                object=f"node:{shown}",
                 facts=facts,
             )
         )

@@ -6,6 +6,8 @@ certificate for whoever shows a token or a client certificate. `GET /node/{name}
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol
 
 import msgspec
 
@@ -32,11 +34,22 @@ Enrol = Callable[[Enrolment], Awaitable[bytes]]
 """The certificate (DER) for an enrolment; raises the errors of the project."""
 
 
-def routes(enrol: Enrol, ca_certificate: Callable[[], bytes]) -> Respond:
+class Refused(Protocol):
+    """Is told of a request that was refused before it was an enrolment, so that no refusal goes unrecorded."""
+
+    async def __call__(self, error: EdgewardError, *, node: str, address: str, at: datetime) -> None: ...
+
+
+async def _unrecorded(error: EdgewardError, *, node: str, address: str, at: datetime) -> None:
+    """Nobody wants to know."""
+
+
+def routes(enrol: Enrol, ca_certificate: Callable[[], bytes], refused: Refused = _unrecorded) -> Respond:
     """The enrolment protocol as a function from request to answer.
 
-    `enrol` issues. `ca_certificate` gives the DER of the authority that issues now; it is asked at each request, so that a rotated
-    authority shows at once. Errors of ours (status 500) are left to the transport, which logs them.
+    `enrol` issues, and records its own refusals; `refused` records those that come before it. `ca_certificate` gives the DER of the
+    authority that issues now; it is asked at each request, so that a rotated authority shows at once. Errors of ours (status 500)
+    are left to the transport, which logs them.
     """
 
     async def respond(request: Request) -> Response:
@@ -45,7 +58,12 @@ def routes(enrol: Enrol, ca_certificate: Callable[[], bytes]) -> Respond:
             if request.method != "GET":
                 return _wrong_method()
             try:
-                return Response(status=200, body=await enrol(_enrolment(request)), content_type=DER)
+                enrolment = _enrolment(request)
+            except EdgewardError as error:
+                await refused(error, node=request.header("nodename"), address=request.address, at=request.at)
+                return failure(error)
+            try:
+                return Response(status=200, body=await enrol(enrolment), content_type=DER)
             except EdgewardError as error:
                 if status_of(type(error)) == 500:
                     raise
@@ -125,4 +143,4 @@ def _only(request: Request, name: str) -> str:
     values = request.headers.get(name, ())
     if len(values) > 1:
         raise BadRequest(why=f"the header {name} is there {len(values)} times")
-    return values[0].strip() if values else ""
+    return values[0].strip(" \t") if values else ""
