@@ -1,7 +1,7 @@
 """KubeEdge's own join tokens: an HS256 JWT whose only claim is its end, taken apart strictly. RFC 7515, RFC 7519, RFC 8725.
 
 Nothing here checks the MAC: its key belongs to the key store. The parser is narrow on purpose: one algorithm, no header that selects a
-key, canonical base64url, integers where integers belong.
+key, canonical base64url, integers where integers belong, no claim twice.
 """
 
 import base64
@@ -42,7 +42,7 @@ class KubeEdgeJwt:
         """The token in `text`, or None when it is not exactly of this form."""
         parts = text.split(".") if len(text) <= MAX_JWT and text.isascii() else []
         decoded = [_octets(part) for part in parts]
-        if len(decoded) != 3 or any(part is None for part in decoded):
+        if len(decoded) != 3 or any(part is None for part in decoded) or _ambiguous(decoded[1] or b""):
             return None
         try:
             header = msgspec.json.decode(decoded[0] or b"", type=_Header, strict=True)
@@ -58,6 +58,11 @@ class KubeEdgeJwt:
             expires_at=datetime.fromtimestamp(claims.exp, UTC),
             not_before=None if claims.nbf is None else datetime.fromtimestamp(claims.nbf, UTC),
         )
+
+
+def _ambiguous(claims: bytes) -> bool:
+    """Whether a claim that counts could be there twice (RFC 8725 section 2.4): parsers differ in which one they take."""
+    return b"\\" in claims or claims.count(b'"exp"') > 1 or claims.count(b'"nbf"') > 1
 
 
 def _octets(part: str) -> bytes | None:
