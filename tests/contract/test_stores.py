@@ -1,0 +1,445 @@
+"""What every store must do, method by method: `stores.port.Store`, said precisely.
+
+An adapter takes part by a line in `tests.support.places.PLACES`.
+"""
+
+import asyncio
+import inspect
+import ipaddress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from edgeward.errors import (
+    AlreadyExists,
+    Conflict,
+    NodeBlocked,
+    NodeHasCertificate,
+    NotFound,
+    SerialCollision,
+    TokenSpent,
+)
+from edgeward.model.authority import CertificateState, IssuerState, Reason
+from edgeward.stores import port
+from edgeward.stores.relational import RelationalStore
+from tests.support.places import Place, actions, refused, story
+from tests.support.rows import (
+    NOON,
+    YEAR,
+    admission,
+    der_of,
+    digest,
+    enrolled,
+    event,
+    issue,
+    new_issuer,
+    new_record,
+    new_token,
+    use_of,
+)
+
+
+def test_the_adapter_has_every_method_of_the_port_with_the_same_signature() -> None:
+    methods = {
+        name: one for name, one in inspect.getmembers(port.Store, inspect.isfunction) if not name.startswith("_")
+    }
+    assert len(methods) > 25
+    for name, wanted in methods.items():
+        if name == "__init__":
+            continue
+        offered = inspect.signature(getattr(RelationalStore, name))
+        assert offered.parameters == inspect.signature(wanted).parameters, name
+        assert offered.return_annotation == inspect.signature(wanted).return_annotation, name
+        assert inspect.iscoroutinefunction(getattr(RelationalStore, name)), name
+
+
+# ----------------------------------------------------------------------------------------------------- settings, issuers
+
+
+def test_a_setting_is_put_and_put_again(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        assert await store.setting("advertised") is None
+        await store.put_setting("advertised", "[]", event("advertised.changed"))
+        await store.put_setting("advertised", '["ä"]', event("advertised.changed"))
+        assert await store.setting("advertised") == '["ä"]'
+        assert await store.setting("other") is None
+        assert await actions(store) == ["ca.created", "advertised.changed", "advertised.changed"]
+
+    story(place, tell)
+
+
+def test_one_issuer_is_active_and_a_second_one_only_retires_it(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        first = (await store.issuers())[0]
+        assert first == replace(new_issuer(), id=first.id)
+        await refused(store, AlreadyExists, store.add_issuer(new_issuer("second"), None, event("ca.created")))
+        prepared = await store.add_issuer(new_issuer("prepared", IssuerState.PREPARED), None, event("ca.prepared"))
+        second = await store.add_issuer(new_issuer("second"), None, event("ca.imported"), retire_active=True)
+        assert await store.issuers() == [replace(first, state=IssuerState.RETIRED), prepared, second]
+
+    story(place, tell)
+
+
+def test_an_issuer_comes_with_the_record_of_its_own_certificate(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        record = new_record(
+            "CA",
+            profile="ca",
+            issuer_id=0,
+            der=b"ca2",
+            state=CertificateState.ISSUED,
+            issued_at=NOON,
+            fingerprint=digest("ca2"),
+        )
+        issuer = await store.add_issuer(new_issuer("ca2"), record, event("ca.imported"), retire_active=True)
+        assert await store.by_serial(record.serial) == replace(record, issuer_id=issuer.id)
+        assert await store.certificate(digest("ca2")) == replace(record, issuer_id=issuer.id)
+        assert await store.nodes() == []
+
+    story(place, tell)
+
+
+def test_t24_racers_for_the_first_issuer_leave_one(place: Place) -> None:
+    async def tell() -> None:
+        store = place.open()
+        try:
+            racers = [store.add_issuer(new_issuer(f"ca-{n}"), None, event("ca.created")) for n in range(20)]
+            results = await asyncio.gather(*racers, return_exceptions=True)
+            assert sum(isinstance(result, AlreadyExists) for result in results) == 19
+            assert len(await store.issuers()) == 1
+            assert await actions(store) == ["ca.created"]
+        finally:
+            await store.close()
+
+    asyncio.run(tell())
+
+
+# ---------------------------------------------------------------------------------------------------------------- tokens
+
+
+def test_a_token_comes_back_as_it_was(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        tokens = [
+            new_token(),
+            new_token(pattern="shop-*", uses=7, network=ipaddress.ip_network("2001:db8::/32")),
+            new_token(
+                node="edge-2",
+                unblock=True,
+                network=ipaddress.ip_network("10.0.0.0/8"),
+                created_at=NOON + timedelta(seconds=1),
+            ),
+        ]
+        for token in tokens:
+            await store.add_token(token, event("token.created"))
+            assert await store.token(token.key_id) == token
+        assert await store.tokens() == tokens
+        assert await store.token("f" * 16) is None
+        await refused(store, AlreadyExists, store.add_token(tokens[0], event("token.created")))
+
+    story(place, tell)
+
+
+def test_a_token_is_revoked_once(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token()
+        await store.add_token(token, event("token.created"))
+        assert await store.revoke_token(token.key_id, NOON, event("token.revoked"))
+        assert not await store.revoke_token(token.key_id, NOON + YEAR, event("token.revoked"))
+        assert not await store.revoke_token("f" * 16, NOON, event("token.revoked"))
+        stored = await store.token(token.key_id)
+        assert stored is not None
+        assert stored.revoked_at == NOON
+        assert (await actions(store)).count("token.revoked") == 1
+
+    story(place, tell)
+
+
+def test_a_hundred_racers_spend_a_use_once_each(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        for uses in (1, 7):
+            token = new_token(pattern="*", uses=uses)
+            await store.add_token(token, event("token.created"))
+            records = [new_record(f"edge-{uses}-{n}", token=token.key_id) for n in range(100)]
+            racers = (store.plan(r, admission(use=use_of(token, r), uses=uses, new_name_only=True)) for r in records)
+            results = await asyncio.gather(*racers, return_exceptions=True)
+            won = [r for r, result in zip(records, results, strict=True) if result is None]
+            assert len(won) == uses
+            assert all(
+                isinstance(result, TokenSpent) and result.facts["uses"] == uses
+                for result in results
+                if result is not None
+            )
+            stored = await store.token(token.key_id)
+            assert stored is not None
+            assert stored.used == uses
+            recorded = await store.token_uses(token.key_id)
+            assert {u.serial for u in recorded} == {r.serial for r in won}
+            assert set(recorded) == {use_of(token, r) for r in won}
+            for record in records:
+                assert (await store.by_serial(record.serial) is not None) == (record in won)
+                assert (await store.device(record.identity) is not None) == (record in won)
+
+    story(place, tell)
+
+
+@pytest.mark.parametrize("wrong", ["revoked", "expired", "unknown"])
+def test_a_token_that_changed_since_it_was_read_is_not_spent(place: Place, wrong: str) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token(expires_at=NOON if wrong == "expired" else NOON + timedelta(days=1))
+        if wrong != "unknown":
+            await store.add_token(token, event())
+        if wrong == "revoked":
+            await store.revoke_token(token.key_id, NOON, event())
+        record = new_record(token=token.key_id)
+        await refused(store, TokenSpent, store.plan(record, admission(use=use_of(token, record), uses=1)))
+        assert await store.by_serial(record.serial) is None
+        assert await store.token_uses(token.key_id) == []
+        assert await store.device("edge-1") is None
+
+    story(place, tell)
+
+
+def test_standing_says_everything_in_one_read(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token()
+        nothing = await store.standing(token.key_id, "edge-1", digest("k"), NOON)
+        assert nothing == port.Standing(
+            token=None, blocked_at=None, blocked_reason=None, has_certificate=False, key_is_known=False
+        )
+        await store.add_token(token, event())
+        record = await enrolled(store, "edge-1", spki_sha256=digest("k"))
+        await enrolled(store, "edge-2")
+        standing = await store.standing(token.key_id, "edge-1", digest("k"), NOON)
+        assert standing == port.Standing(
+            token=token, blocked_at=None, blocked_reason=None, has_certificate=True, key_is_known=True
+        )
+        assert not (await store.standing(token.key_id, "edge-3", digest("k"), NOON)).has_certificate
+        assert not (
+            await store.standing(token.key_id, "edge-1", digest("k"), record.not_after + timedelta(seconds=1))
+        ).has_certificate
+        await store.block("edge-1", NOON, Reason.KEY_COMPROMISE, event())
+        standing = await store.standing("f" * 16, "edge-1", digest("k"), NOON)
+        assert standing == port.Standing(
+            token=None, blocked_at=NOON, blocked_reason="keyCompromise", has_certificate=False, key_is_known=True
+        )
+
+    story(place, tell)
+
+
+# ---------------------------------------------------------------------------------------------------------- certificates
+
+
+def test_planned_then_issued(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        record = new_record(replaces="ab", evidence="token:1", token=None)
+        await store.plan(record, None)
+        assert await store.planned() == [record]
+        assert await store.by_serial(record.serial) == record
+        assert await store.certificate(digest("x")) is None
+        issued = await issue(store, record)
+        assert issued == replace(
+            record, state=CertificateState.ISSUED, der=der_of(record), issued_at=NOON, fingerprint=issued.fingerprint
+        )
+        assert await store.certificate(issued.fingerprint or b"") == issued
+        assert await store.planned() == []
+        assert await store.by_serial("ffff") is None
+        with pytest.raises(Conflict):
+            await issue(store, record)
+        assert (await actions(store)).count("certificate.issued") == 1
+
+    story(place, tell)
+
+
+def test_t23_a_serial_is_used_once(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        record = new_record()
+        await store.plan(record, admission())
+        error = await refused(store, SerialCollision, store.plan(replace(record, identity="edge-2"), admission()))
+        assert error.facts == {"serial": record.serial}
+        assert await store.device("edge-2") is None
+        racers = [replace(new_record(f"racer-{n}"), serial="dead") for n in range(20)]
+        results = await asyncio.gather(*(store.plan(r, admission()) for r in racers), return_exceptions=True)
+        assert sum(isinstance(result, SerialCollision) for result in results) == 19
+        assert [n.device.name for n in await store.nodes() if n.device.name.startswith("racer")] == [
+            r.identity for r, result in zip(racers, results, strict=True) if result is None
+        ]
+
+    story(place, tell)
+
+
+def test_a_bad_row_fails_alone_in_its_group(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        taken, blocked = new_record("taken"), new_record("blocked")
+        await store.plan(taken, None)
+        await store.block("blocked", NOON, Reason.UNSPECIFIED, event())
+        token = new_token(node="spent")
+        await store.add_token(token, event())
+        spent = [new_record("spent", token=token.key_id) for _ in range(2)]
+        good = [new_record(f"good-{n}") for n in range(30)]
+        results = await asyncio.gather(
+            *(store.plan(r, admission()) for r in good[:15]),
+            store.plan(taken, admission()),
+            store.plan(blocked, admission()),
+            *(store.plan(r, admission(use=use_of(token, r), uses=1)) for r in spent),
+            store.revoke_token("f" * 16, NOON, event("token.revoked")),
+            store.issue(1, "beef", b"x", digest("beef"), NOON, event("certificate.issued")),
+            *(store.plan(r, admission(), event("planned")) for r in good[15:]),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results[15:21]] == [
+            SerialCollision,
+            NodeBlocked,
+            type(None),
+            TokenSpent,
+            bool,
+            Conflict,
+        ]
+        assert results[:15] + results[21:] == [None] * 30
+        assert {r.identity for r in await store.planned()} == {"taken", "spent", *(r.identity for r in good)}
+        assert (await actions(store)).count("planned") == 15
+        assert "certificate.issued" not in await actions(store)
+
+    story(place, tell)
+
+
+def test_racers_for_a_new_name_get_one_certificate_between_them(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token(pattern="*", uses=100)
+        await store.add_token(token, event())
+        records = [new_record("edge-1", token=token.key_id) for _ in range(50)]
+        racers = (store.plan(r, admission(use=use_of(token, r), uses=100, new_name_only=True)) for r in records)
+        results = await asyncio.gather(*racers, return_exceptions=True)
+        assert results.count(None) == 1
+        assert all(isinstance(result, NodeHasCertificate) for result in results if result is not None)
+        stored = await store.token(token.key_id)
+        assert stored is not None
+        assert stored.used == 1, "a use is not spent on a refusal"
+
+    story(place, tell)
+
+
+def test_a_name_is_new_again_when_its_certificates_have_ended(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        only_new = admission(new_name_only=True)
+        record = await enrolled(store)
+        await refused(store, NodeHasCertificate, store.plan(new_record(), only_new))
+        late = record.not_after + timedelta(milliseconds=1)
+        await store.plan(new_record(planned_at=late, serial="1a"), admission(late, new_name_only=True))
+        await store.revoke([record.serial], NOON, Reason.UNSPECIFIED, event())
+        await store.abandon(1, "1a", NOON, event())
+        await store.plan(new_record(), only_new)
+
+    story(place, tell)
+
+
+def test_an_abandoned_row_is_revoked_and_its_use_given_back(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token()
+        await store.add_token(token, event())
+        record = new_record(token=token.key_id)
+        conditions = admission(use=use_of(token, record), uses=1)
+        await store.plan(record, conditions)
+        later = NOON + timedelta(seconds=1)
+        await store.abandon(1, record.serial, later, event("certificate.abandoned"))
+        left = await store.by_serial(record.serial)
+        assert left is not None
+        assert (left.state, left.revoked_at, left.revocation_reason) == (
+            CertificateState.ABANDONED,
+            later,
+            Reason.UNSPECIFIED,
+        )
+        assert await store.planned() == []
+        stored = await store.token(token.key_id)
+        assert stored is not None
+        assert stored.used == 0
+        assert len(await store.token_uses(token.key_id)) == 1, "what was tried stays on record"
+        await refused(store, Conflict, store.abandon(1, record.serial, later, event()))
+        await refused(store, Conflict, store.issue(1, record.serial, b"x", digest("x"), NOON, event()))
+        again = new_record(token=token.key_id)
+        await store.plan(again, admission(use=use_of(token, again), uses=1))
+        issued = await issue(store, again)
+        await refused(store, Conflict, store.abandon(1, issued.serial, later, event()))
+
+    story(place, tell)
+
+
+def test_issue_and_abandon_race_and_one_wins(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        records = [new_record(f"edge-{n}") for n in range(20)]
+        await asyncio.gather(*(store.plan(r, None) for r in records))
+        results = await asyncio.gather(
+            *(store.issue(1, r.serial, b"", digest(r.serial), NOON, event()) for r in records),
+            *(store.abandon(1, r.serial, NOON, event()) for r in records),
+            return_exceptions=True,
+        )
+        for one, other in zip(results[:20], results[20:], strict=True):
+            assert {type(one), type(other)} == {type(None), Conflict}
+
+    story(place, tell)
+
+
+def test_an_unused_certificate_gives_way_in_the_same_transaction(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        unused = await enrolled(store)
+        other = await enrolled(store, "edge-2")
+        await refused(store, NotFound, store.plan(new_record(), admission(supersedes="ffff")))
+        await refused(store, NotFound, store.plan(new_record(), admission(supersedes=other.serial)))
+        newer = new_record(replaces=unused.serial)
+        await store.plan(newer, admission(new_name_only=True, supersedes=unused.serial), event("certificate.revoked"))
+        gone = await store.by_serial(unused.serial)
+        assert gone is not None
+        assert (gone.revoked_at, gone.revocation_reason) == (NOON, Reason.SUPERSEDED)
+        assert (await actions(store))[-1] == "certificate.revoked"
+        issued = await issue(store, newer)
+        await store.first_connection(issued, NOON, event())
+        await refused(store, NotFound, store.plan(new_record(), admission(supersedes=issued.serial)))
+        kept = await store.by_serial(issued.serial)
+        assert kept is not None
+        assert kept.revoked_at is None
+
+    story(place, tell)
+
+
+def test_certificates_of_an_identity_and_of_a_key_newest_first(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        second = timedelta(seconds=1)
+        records = [await enrolled(store, "edge-1", NOON + n * second, spki_sha256=digest("same")) for n in range(4)]
+        operator = await enrolled(store, "edge-1", profile="operator")
+        await store.plan(new_record(spki_sha256=digest("same")), None)
+        await store.revoke([records[1].serial], NOON, Reason.UNSPECIFIED, event())
+        assert await store.valid_certificates("edge-1", "device", NOON) == [records[3], records[2], records[0]]
+        assert await store.valid_certificates("edge-1", "operator", NOON) == [operator]
+        assert await store.valid_certificates("edge-1", "device", NOON + YEAR) == [records[3], records[2], records[0]]
+        assert await store.valid_certificates("edge-1", "device", NOON + YEAR + second) == []
+        assert [r.serial for r in await store.certificates_of_key(digest("same"))] == [
+            r.serial for r in reversed(records)
+        ]
+        assert await store.certificates_of_key(digest("other")) == []
+
+    story(place, tell)
+
+
+def test_revoked_once_and_recorded_once(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        one, two = await enrolled(store, "edge-1"), await enrolled(store, "edge-2")
+        planned = new_record("edge-3")
+        await store.plan(planned, None)
+        first = await store.revoke([one.serial], NOON, Reason.KEY_COMPROMISE, event("certificate.revoked"))
+        assert first == [replace(one, revoked_at=NOON, revocation_reason=Reason.KEY_COMPROMISE)]
+        later = NOON + YEAR
+        both = await store.revoke(
+            [one.serial, two.serial, "ffff"], later, Reason.SUPERSEDED, event("certificate.revoked")
+        )
+        assert both == [replace(two, revoked_at=later, revocation_reason=Reason.SUPERSEDED)]
+        assert await store.by_serial(one.serial) == first[0]
+        assert (
+            await store.revoke([one.serial, two.serial], later, Reason.SUPERSEDED, event("certificate.revoked")) == []
+        )
+        assert await store.revoke([], later, Reason.SUPERSEDED, event("certificate.revoked")) == []
+        assert (await actions(store)).count("certificate.revoked") == 2
+        device = await store.device("edge-1")
+        assert device is not None
+        assert device.blocked_at is None, "a certificate is revoked, not its device"
+
+    story(place, tell)
