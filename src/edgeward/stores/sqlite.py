@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 
 from edgeward.errors import StoreUnavailable
 from edgeward.stores.relational import RelationalStore
@@ -36,7 +37,7 @@ def open_store(path: Path | str) -> RelationalStore:
         _migrate(writing)
         reading = _connect(target or str(path), uri=target is not None)
         return RelationalStore(_SqliteReader(reading), Writer(_SqliteEngine(writing)))
-    except (sqlite3.Error, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
+    except (sqlite3.Error, OSError, sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         raise StoreUnavailable(why=f"{path}: {error}") from error
 
 

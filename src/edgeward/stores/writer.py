@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgeward.errors import EdgewardError, InternalError
+from edgeward.errors import EdgewardError, InternalError, StoreUnavailable
 from edgeward.model import audit
 from edgeward.stores import sql
 
@@ -157,7 +157,9 @@ class Writer:
             if len(units) > 1 and all(unit.work is None for unit in units):
                 try:
                     return self._all_at_once(units)
-                except (_RuleBroken, Duplicate):
+                except StoreUnavailable:
+                    raise
+                except Exception:  # a broken rule, or whatever it is: one by one it will show whose it is
                     self._engine.rollback()
             return self._one_by_one(units)
         except BaseException as error:  # whatever it is, the callers must hear of it and the queue must go on
@@ -184,11 +186,11 @@ class Writer:
             self._engine.savepoint()
             try:
                 results.append(self._one(unit))
-            except EdgewardError as error:
+            except Exception as error:  # whatever it is, its caller hears of it and the others do not
                 self._engine.rollback_to_savepoint()
                 results.append(error)
             self._engine.release()
-        if all(isinstance(result, EdgewardError) for result in results):
+        if all(isinstance(result, Exception) for result in results):
             self._engine.rollback()
         return results
 

@@ -1,0 +1,74 @@
+"""What is SQLite's own: the file and its mode, who else may hold it, and what a stranger's schema meets."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from edgeward.errors import StoreUnavailable
+from edgeward.stores.sqlite import open_store
+from tests.support.rows import event, new_issuer
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_t47_the_files_are_the_owner_s_alone(tmp_path: Path, umask: int) -> None:
+    async def story() -> None:
+        store = open_store(tmp_path / "store.db")
+        await store.note(event())
+        modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in tmp_path.iterdir()}
+        assert set(modes) == {"store.db", "store.db-wal", "store.db-shm"}
+        assert set(modes.values()) == {0o600}
+        await store.close()
+
+    old = os.umask(umask)
+    try:
+        asyncio.run(story())
+    finally:
+        os.umask(old)
+
+
+def test_t47_a_symbolic_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "store.db").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        open_store(tmp_path / "store.db")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_every_commit_is_synced(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store.db")
+    connection = store._writer._engine._connection  # type: ignore[attr-defined]  # a pragma is a matter of the connection
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    asyncio.run(store.close())
+
+
+def test_while_another_program_holds_the_lock_writes_fail_and_reads_do_not(tmp_path: Path) -> None:
+    async def story() -> None:
+        store = open_store(tmp_path / "store.db")
+        await store.add_issuer(new_issuer(), None, event())
+        other = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.note(event())
+        assert len(await store.issuers()) == 1
+        other.execute("ROLLBACK")
+        other.close()
+        await store.note(event())
+        assert len(await store.audit()) == 2
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_the_schema_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    asyncio.run(open_store(path).close())
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(StoreUnavailable):
+        open_store(path)

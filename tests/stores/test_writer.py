@@ -1,0 +1,94 @@
+"""Group commit: one sync for many writes, each of which stands or falls alone."""
+
+import asyncio
+
+import pytest
+
+from edgeward.errors import EdgewardError, InternalError
+from edgeward.model import audit
+from edgeward.stores import sql
+from edgeward.stores.relational import RelationalStore
+from edgeward.stores.sqlite import open_store
+from edgeward.stores.writer import Engine, Step, Unit, Writer
+from tests.support.rows import admission, enrolled, event, new_issuer, new_record
+
+
+async def _statements(store: RelationalStore) -> list[str]:
+    """What the writer's connection executes from now on."""
+    seen: list[str] = []
+    store._writer._engine._connection.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # counts what the disk is asked
+    return seen
+
+
+def test_concurrent_writes_share_a_commit() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        await store.add_issuer(new_issuer(), None, event())
+        seen = await _statements(store)
+        await asyncio.gather(*(store.plan(new_record(f"edge-{n}"), admission()) for n in range(100)))
+        assert seen.count("COMMIT") <= 2
+        del seen[:]
+        await asyncio.gather(
+            *(store.plan(new_record(f"edge-{n}", serial="beef"), admission()) for n in range(5)), return_exceptions=True
+        )
+        assert seen.count("COMMIT") == 1
+        assert seen.count("SAVEPOINT unit") == 5
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_when_every_write_is_refused_nothing_is_committed() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        await store.add_issuer(new_issuer(), None, event())
+        await enrolled(store, serial="beef")
+        seen = await _statements(store)
+        refused = await asyncio.gather(
+            *(store.plan(new_record(serial="beef"), None) for _ in range(5)), return_exceptions=True
+        )
+        assert all(isinstance(one, EdgewardError) for one in refused)
+        assert seen.count("COMMIT") == 0
+        assert not store._writer._engine._connection.in_transaction  # type: ignore[attr-defined]
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_unit_that_fails_in_a_way_nobody_thought_of_takes_no_other_with_it() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        writer: Writer = store._writer
+
+        def broken(_engine: Engine) -> None:
+            raise ZeroDivisionError
+
+        def note(n: int) -> Unit:
+            return Unit(events=(event(f"note-{n}"),))
+
+        def too_large() -> Unit:
+            return Unit(steps=(Step(sql.REVOKE_TOKEN, {"key_id": "x", "at": 2**80}),), events=(event("never"),))
+
+        for bad, kind in ((Unit(work=broken), ZeroDivisionError), (too_large(), OverflowError)):
+            before = len(await store.audit())
+            results = await asyncio.gather(
+                *(writer.submit(unit) for unit in (note(1), note(2), bad, note(3))), return_exceptions=True
+            )
+            assert [type(result) for result in results] == [type(None), type(None), kind, type(None)]
+            assert [r.action for r in await store.audit(before)] == ["note-1", "note-2", "note-3"]
+        assert audit.first_bad(await store.audit()) is None
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_duplicate_that_no_rule_speaks_of_is_our_bug() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        row = {"key_id": "nobody", "at": 0, "node": "n", "address": "", "serial": ""}
+        with pytest.raises(InternalError):
+            await store._writer.submit(Unit(steps=(Step(sql.RECORD_USE, row),)))
+        await store.note(event())
+        await store.close()
+
+    asyncio.run(story())
