@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from edgeward.errors import NotFound, UnsupportedKey
+from edgeward.errors import KeyPolicyRefused, NotFound, UnsupportedKey
 from edgeward.model.authority import KeyRef
 from edgeward.pki.formats import pkcs8
 
@@ -26,7 +26,10 @@ def generate(algorithm: str) -> CertificateIssuerPrivateKeyTypes:
 
 
 def traditional_der(key: CertificateIssuerPrivateKeyTypes) -> bytes:
-    """The key in the form that its algorithm had before PKCS#8: SEC 1 for EC, PKCS#1 for RSA. KubeEdge keeps CA keys like this."""
+    """The key in the form that its algorithm had before PKCS#8: SEC 1 for EC, PKCS#1 for RSA. KubeEdge keeps CA keys like this.
+    Raises `KeyPolicyRefused` for a key of another kind, which no KubeEdge has."""
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise KeyPolicyRefused(why="KubeEdge's tokens are made with EC and RSA keys alone")
     return key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )

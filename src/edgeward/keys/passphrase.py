@@ -24,9 +24,9 @@ _CREDENTIAL = "edgeward-passphrase"
 def find(directory: Path, environment: Mapping[str, str], named: Path | None = None) -> Secret:
     """The passphrase for the key store in `directory`, generated on first use where none is given.
 
-    Raises `UsageError` for an empty or overlong one, `NotFound` when a named file is missing or the generated one is gone.
+    Raises `UsageError` for one that is too short, too long or no UTF-8, `NotFound` when a named file is missing or the generated one is gone.
     """
-    if named is None and "EDGEWARD_PASSPHRASE_FILE" in environment:
+    if named is None and environment.get("EDGEWARD_PASSPHRASE_FILE"):
         named = Path(environment["EDGEWARD_PASSPHRASE_FILE"])
     if named is not None:
         return _checked(files.read_private(named), str(named))
@@ -34,14 +34,24 @@ def find(directory: Path, environment: Mapping[str, str], named: Path | None = N
         return _checked(environment["EDGEWARD_PASSPHRASE"].encode(), "EDGEWARD_PASSPHRASE")
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     if credentials and (Path(credentials) / _CREDENTIAL).exists():
-        return _checked((Path(credentials) / _CREDENTIAL).read_bytes(), f"the credential {_CREDENTIAL}")
+        return _checked(_credential(Path(credentials) / _CREDENTIAL), f"the credential {_CREDENTIAL}")
     return _generated(directory, environment)
 
 
+def _credential(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(problem=f"cannot read the credential {path}: {error.strerror}") from error
+
+
 def _checked(octets: bytes, source: str) -> Secret:
-    text = octets.decode("utf-8", "strict").rstrip("\r\n") if len(octets) <= _MAX else ""
+    try:
+        text = octets.decode("utf-8", "strict").rstrip("\r\n") if len(octets) <= _MAX else ""
+    except UnicodeDecodeError:
+        text = ""
     if len(text) < 8:
-        raise UsageError(problem=f"the passphrase in {source} must have between 8 and {_MAX} characters")
+        raise UsageError(problem=f"the passphrase in {source} must have between 8 and {_MAX} characters of UTF-8")
     return Secret(text)
 
 

@@ -33,7 +33,7 @@ class KeyStore(Protocol):
     def kubeedge_mac(self, ref: KeyRef, message: bytes) -> bytes:
         """HMAC-SHA256 of `message` under the key's own DER (SEC 1, or PKCS#1 for RSA), as KubeEdge's tokens have it.
 
-        Raises `KeyPolicyRefused` for hardware.
+        Raises `KeyPolicyRefused` for hardware, and for keys of other kinds.
         """
         ...
 
