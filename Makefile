@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run demo test test-all check format lock clean help
+.PHONY: bench run demo test test-all check format lock clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ check: $(VENV)/development  ## format, lint, types, layers, documentation
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_docs.py
+
+bench: $(VENV)/runtime  ## what one server process spends (needs Go)
+	$(BIN)/python benchmarks/server.py $(ARGS)
 
 format: $(VENV)/development  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix src tests benchmarks

@@ -146,7 +146,7 @@ class Services:
             foreign=self.kubeedge_tokens,
             revoked=self._cut,
         )
-        self.revoker = Revoker(store, self._cut)
+        self.revoker = Revoker(store, self._cut, lambda node: self.hub.close_node(node, Cause.REVOKED))
         self.tokens = Tokens(store, lambda: self.authorities.active.pin, self.hints)
         self.dialled: tuple[str, ...] = ()
         self.ports = (settings.listen.https_port, settings.listen.hub_port)

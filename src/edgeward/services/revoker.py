@@ -23,11 +23,18 @@ class Revocation:
 
 
 class Revoker:
-    """`revoked` is told of every certificate that is revoked, right after the store has it durably."""
+    """`revoked` is told of every certificate that is revoked, and `blocked` of every node, right after the store has it durably. Both are
+    needed: a session may hang on a certificate that has expired meanwhile, which nobody revokes any more."""
 
-    def __init__(self, store: Store, revoked: Callable[[Sequence[CertificateRecord]], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        revoked: Callable[[Sequence[CertificateRecord]], None],
+        blocked: Callable[[str], object] = lambda _node: None,
+    ) -> None:
         self._store = store
         self._revoked = revoked
+        self._blocked = blocked
 
     async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
         """Revoke a node (and block it) or one certificate (`serial:HEX`); idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
@@ -41,6 +48,7 @@ class Revoker:
         event = Event(at=now, actor=actor, action="node.revoked", object=f"node:{node}", facts={"reason": reason})
         records = await self._store.block(node, now, reason, event)
         self._revoked(records)
+        self._blocked(node)
         return Revocation(node=node, revoked=tuple(records))
 
     async def _certificate(self, text: str, reason: Reason, actor: str, now: datetime) -> Revocation:

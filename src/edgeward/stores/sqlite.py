@@ -18,7 +18,14 @@ from edgeward.stores.writer import Duplicate, Parameters, Writer
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=250", "trusted_schema=OFF")
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=250",
+    "trusted_schema=OFF",
+    "temp_store=MEMORY",
+)
 """FULL: a commit survives a power cut, not only a crash of the process. Nobody else writes
 to this file; a tool that holds its lock for longer than a quarter of a second makes writes fail, not the server stand still."""
 
