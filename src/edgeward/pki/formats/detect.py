@@ -7,16 +7,16 @@ uses an item.
 """
 
 import re
+from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
+from typing import cast
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-
-from edgeward.errors import EdgewardError, PasswordNeeded, TooLarge, Unreadable, UnsupportedKey, WrongPassword
+from edgeward.errors import TooLarge, Unreadable
 from edgeward.pki import asn1
-from edgeward.pki.formats import jks, kubernetes, pem, pkcs7, pkcs8, pkcs12
+from edgeward.pki.formats import pem
 from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.formats.shape import shape
-from edgeward.pki.parse import guarded
 
 MAX_INPUT = 64 * 1024 * 1024
 """Octets: the biggest CRL that the gateway reads."""
@@ -51,6 +51,9 @@ _MUST_BE_DER = {Kind.CERTIFICATE, Kind.REQUEST, Kind.CRL, Kind.PRIVATE_KEY, Kind
 
 _TOKEN = re.compile(rb"\s*([0-9a-fA-F]{64}(?:\.[A-Za-z0-9_-]{1,8192}){3})\s*")
 
+_CONTAINERS = {Kind.ENCRYPTED_KEY, Kind.PKCS7, Kind.PKCS12}
+_JAVA_MAGIC = {b"\xfe\xed\xfe\xed": Kind.JKS, b"\xce\xce\xce\xce": Kind.JCEKS}
+
 _FOREIGN = (
     (b"PK\x03\x04", "it is a ZIP archive: unpack it first"),
     (b"\x1f\x8b", "it is compressed with gzip: unpack it first"),
@@ -72,10 +75,20 @@ def detect(data: bytes, *, password: str | None = None, name: str = "") -> list[
     return _Detector(password).found(data, name, 0)
 
 
+def _containers() -> ModuleType:
+    """The module that opens containers, loaded when the first one is met: it and the formats below it double the
+    start-up time.
+    """
+    return import_module("edgeward.pki.formats.containers")
+
+
+def _looks_like_kubernetes(text: bytes) -> bool:
+    return b"kind" in text and (b"apiVersion" in text or b"clusters" in text)
+
+
 class _Detector:
     def __init__(self, password: str | None) -> None:
         self.password = password
-        self.seconds = pkcs12.MAX_SECONDS
 
     def found(self, data: bytes, name: str, depth: int) -> list[Item]:
         if len(data) > MAX_INPUT:
@@ -84,12 +97,15 @@ class _Detector:
             raise Unreadable(what="file", why="containers within containers without end")
         if not data.strip():
             raise Unreadable(what="file", why="it is empty")
-        if data[:4] in jks.MAGIC:
-            return [self.java(data)]
+        if data[:4] in _JAVA_MAGIC:
+            kind = _JAVA_MAGIC[data[:4]]
+            return [self.opened(Item(kind=kind, data=data, encoding=kind.value.upper()))]
         if shape(data) is not None:
             return _with_name(self.ders(data, depth), name, pem_name=False)
-        if kubernetes.looks_like(data):
-            return self.kubernetes(data, depth)
+        if _looks_like_kubernetes(data):
+            return cast(
+                "list[Item]", _containers().kubernetes_objects(data, lambda inner: self.found(inner, "", depth + 1))
+            )
         text = pem.read(data)
         if text is not None:
             return _with_name(self.blocks(text, depth), name, pem_name=True)
@@ -99,6 +115,9 @@ class _Detector:
         if bare is not None and shape(bare) is not None:
             return [item.noted("base64 without its BEGIN and END lines") for item in self.ders(bare, depth)]
         raise _unrecognised(data)
+
+    def opened(self, item: Item) -> Item:
+        return cast("Item", _containers().OPENERS[item.kind](item, self.password))
 
     def ders(self, data: bytes, depth: int) -> list[Item]:
         """DER or BER values one behind the other."""
@@ -120,18 +139,14 @@ class _Detector:
     def value(self, kind: Kind, data: bytes, label: str, depth: int, origin: str) -> Item:
         """The item for one whole DER or BER value."""
         item = Item(kind=kind, data=data, label=label, origin=origin, encoding="DER")
-        if kind is Kind.PKCS7:
-            return self.pkcs7(item, depth)
-        if kind is Kind.PKCS12:
-            return self.pkcs12(item)
-        if kind is Kind.ENCRYPTED_KEY:
-            return self.encrypted_key(item)
+        if kind in _CONTAINERS:
+            return self.opened(item)
         if kind in _MUST_BE_DER:
             node, _ = asn1.read(data, levels=3, max_nodes=100_000)
             bad = next((inner for inner in node.walk() if inner.not_der), None)
             if bad is not None:
                 why = f"it is BER, not DER: {bad.not_der} at offset {bad.offset}"
-                return _replace(item, encoding="BER", problem=Unreadable(what=kind.words, why=why))
+                return replace(item, encoding="BER", problem=Unreadable(what=kind.words, why=why))
         return item
 
     def blocks(self, text: pem.Text, depth: int) -> list[Item]:
@@ -145,19 +160,19 @@ class _Detector:
     def block(self, block: pem.Block, origin: str, depth: int) -> Item:
         broken = Item(kind=Kind.BROKEN, data=b"", label=block.label, origin=origin, encoding="PEM")
         if block.problem is not None:
-            return _replace(broken, problem=block.problem)
+            return replace(broken, problem=block.problem)
         if block.label == "OPENSSH PRIVATE KEY":
-            return _replace(broken, problem=Unreadable(what="private key", why=_OPENSSH))
+            return replace(broken, problem=Unreadable(what="private key", why=_OPENSSH))
         if any(name.lower() == "dek-info" for name, _ in block.headers):
-            return self.traditional_key(block, origin)
+            return cast("Item", _containers().traditional_key(block, origin, self.password))
         known = shape(block.data)
         if known is None:
             why = _why_not_asn1(block.data)
-            return _replace(broken, problem=Unreadable(what=f"PEM block ({block.label})", why=why))
+            return replace(broken, problem=Unreadable(what=f"PEM block ({block.label})", why=why))
         kind, left = known
         if block.label == "EC PARAMETERS":
             kind = Kind.EC_PARAMETERS
-        item = _replace(
+        item = replace(
             self.value(kind, block.data[: len(block.data) - left] if left else block.data, block.label, depth, origin),
             encoding="PEM",
         )
@@ -169,143 +184,6 @@ class _Detector:
             f"a PEM label that nobody knows: {block.label}" if expected is None else "",
             _left_over(block.label, left),
         )
-
-    def encrypted_key(self, item: Item) -> Item:
-        """A PKCS#8 key under a password, opened when there is one."""
-        try:
-            words = pkcs8.describe_encryption(item.data)
-            item = _replace(item, protection=words)
-            key = pkcs8.decrypt(item.data, None if self.password is None else _octets(self.password))
-        except EdgewardError as error:
-            return _replace(item, problem=error)
-        return _opened_key(item, key)
-
-    def traditional_key(self, block: pem.Block, origin: str) -> Item:
-        """A SEC1 or PKCS#1 key under OpenSSL's old encryption, which is part of the PEM. RFC 1421 section 4.6."""
-        cipher = next(value for name, value in block.headers if name.lower() == "dek-info").split(",")[0]
-        item = Item(
-            kind=Kind.ENCRYPTED_KEY, data=block.data, label=block.label, origin=origin, encoding="PEM",
-            protection=f"OpenSSL's old PEM encryption: MD5 once, {cipher[:20]}",
-            notes=("its password costs nothing to guess: one MD5 for each try. Write it anew with `edgeward key convert`",),
-        )  # fmt: skip
-        if self.password is None:
-            return _replace(item, problem=PasswordNeeded(what="the private key"))
-        headers = b"".join(f"{name}: {value}\n".encode() for name, value in block.headers)
-        plain = pem.write(block.label, block.data)
-        first, _, rest = plain.partition(b"\n")
-        text = first + b"\n" + headers + b"\n" + rest
-        secret = _octets(self.password)
-        try:
-            key = guarded("private key", lambda: serialization.load_pem_private_key(text, secret))
-        except Unreadable as error:
-            unknown = "nsupported" in str(error)
-            problem = UnsupportedKey(why=str(error.facts["why"])) if unknown else WrongPassword(what="the private key")
-            return _replace(item, problem=problem)
-        return _opened_key(item, key)
-
-    def pkcs7(self, item: Item, depth: int) -> Item:
-        try:
-            bundle = pkcs7.read(item.data)
-        except EdgewardError as error:
-            return _replace(item, problem=error)
-        members = [(Kind.CERTIFICATE, der) for der in bundle.certificates] + [(Kind.CRL, der) for der in bundle.crls]
-        parts = [
-            self.value(kind, data, "", depth + 1, f"PKCS#7 member {number}")
-            for number, (kind, data) in enumerate(members, 1)
-        ]
-        signers = f"signed by {bundle.signers}: the signatures are not checked" if bundle.signers else ""
-        return _replace(item, parts=tuple(parts), encoding="BER" if bundle.not_der else "DER").noted(
-            f"BER ({bundle.not_der}): it is written back as DER" if bundle.not_der else "",
-            signers,
-            "it carries no certificates" if not parts else "",
-        )
-
-    def pkcs12(self, item: Item) -> Item:
-        try:
-            store = pkcs12.read(item.data, self.password)
-        except EdgewardError as error:
-            return _replace(item, problem=error)
-        kinds = {"key": Kind.PRIVATE_KEY, "certificate": Kind.CERTIFICATE, "crl": Kind.CRL, "secret": Kind.BROKEN}
-        parts = [
-            Item(
-                kind=Kind.ENCRYPTED_KEY if bag.kind == "key" and bag.problem else kinds[bag.kind],
-                data=bag.data,
-                alias=bag.name,
-                origin=f"PKCS#12 entry {number}",
-                encoding="DER",
-                protection=bag.protection,
-                notes=("marked as trusted by Java",) if bag.trusted else (),
-                problem=Unreadable(what="entry", why="a secret of another kind")
-                if bag.kind == "secret"
-                else bag.problem,
-            )
-            for number, bag in enumerate(store.bags, 1)
-        ]
-        return _replace(item, parts=tuple(parts), problem=store.problem, protection=store.mac).noted(*store.notes)
-
-    def java(self, data: bytes) -> Item:
-        kind = Kind.JKS if jks.MAGIC[data[:4]] == "JKS" else Kind.JCEKS
-        item = Item(kind=kind, data=data, encoding=kind.value.upper())
-        try:
-            store = jks.read(data, self.password)
-        except EdgewardError as error:
-            return _replace(item, problem=error)
-        parts = []
-        for entry in store.entries:
-            place = f"entry {entry.alias!r}"
-            if entry.key is not None:
-                key_kind = Kind.ENCRYPTED_KEY if entry.problem else Kind.PRIVATE_KEY
-                parts.append(
-                    Item(kind=key_kind, data=entry.key, alias=entry.alias, origin=place, encoding="DER",
-                         protection=f"{store.kind}'s own", problem=entry.problem)
-                )  # fmt: skip
-            parts += [
-                Item(
-                    kind=Kind.CERTIFICATE,
-                    data=der,
-                    alias=entry.alias if number == 0 else "",
-                    origin=place,
-                    encoding="DER",
-                )
-                for number, der in enumerate(entry.certificates)
-            ]
-        return _replace(item, parts=tuple(parts)).noted(*store.notes)
-
-    def kubernetes(self, data: bytes, depth: int) -> list[Item]:
-        text, notes = pem.decode_text(data)
-        items = []
-        for found in kubernetes.read(text):
-            parts: list[Item] = []
-            others = list(found.notes)
-            for field in found.fields:
-                if field.problem:
-                    others.append(f"key {field.key}: {field.problem}")
-                    continue
-                try:
-                    inner = self.found(field.octets, "", depth + 1)
-                except EdgewardError:
-                    others.append(f"key {field.key}: {len(field.octets)} octets of something else, not shown")
-                    continue
-                parts += [
-                    _replace(item.within(f"key {field.key}"), label=field.key).noted(field.meaning) for item in inner
-                ]
-            kind = Kind.KUBECONFIG if found.kind == "Config" else Kind.KUBERNETES_SECRET
-            item = Item(kind=kind, data=b"", label=found.name, encoding="JSON" if text.lstrip()[:1] == b"{" else "YAML")
-            items.append(_replace(item, parts=tuple(parts)).noted(*notes, *others))
-        return items
-
-
-def _replace(item: Item, **changes: object) -> Item:
-    values = {name: getattr(item, name) for name in Item.__slots__}
-    return Item(**{**values, **changes})
-
-
-def _octets(password: str) -> bytes:
-    return password.encode("utf-8", "surrogatepass")
-
-
-def _opened_key(item: Item, key: PrivateKeyTypes) -> Item:
-    return _replace(item, kind=Kind.PRIVATE_KEY, data=pkcs8.encode(key))
 
 
 def _left_over(label: str, left: int) -> str:

@@ -48,11 +48,6 @@ class Object:
     notes: tuple[str, ...] = ()
 
 
-def looks_like(text: bytes) -> bool:
-    """Whether `text` may be a Kubernetes object, cheaply."""
-    return b"kind" in text and (b"apiVersion" in text or b"clusters" in text)
-
-
 def read(octets: bytes) -> list[Object]:
     """The objects in YAML or JSON text, lists taken apart; objects of other kinds are left out.
 
