@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from edgeward.errors import UnsupportedKey
+from edgeward.errors import Unreadable, UnsupportedKey
 from edgeward.pki import oids, parse
 from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.inspect import certificate_warnings, extensions, publickey
@@ -65,7 +65,7 @@ def issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
         return False
     try:
         parse.guarded("certificate", lambda: certificate.verify_directly_issued_by(issuer))
-    except parse.Unreadable:
+    except Unreadable:
         return False
     return True
 

@@ -98,7 +98,7 @@ def _time(view: _View) -> Iterator[Warning]:
         yield Warning(id="expires-soon", severity=WARNING, text=f"it expires on {end:%Y-%m-%d %H:%M} UTC")
     if view.serves and view.purposes is not None and end - start > timedelta(days=825):
         days = (end - start).days
-        text = f"it lives {days} days: Apple's programs refuse server certificates that live over 825 days, also private ones"
+        text = f"it lives {days} days: Apple's programs refuse a server certificate of over 825 days, a private one too"
         yield Warning(id="lives-long", severity=NOTE, text=text)
 
 
@@ -218,7 +218,7 @@ def _usage(view: _View) -> Iterator[Warning]:
     if view.is_ca or usage is None:
         return
     if usage.key_encipherment and family in {"EC", "EdDSA", "ML-DSA"}:
-        text = f"keyUsage has keyEncipherment, which an {family} key cannot do: harmless to most, refused by strict programs"
+        text = f"keyUsage has keyEncipherment, which an {family} key cannot do: strict programs refuse it"
         yield Warning(id="usage-does-not-fit-key", severity=WARNING, text=text)
     if usage.key_agreement and family in {"RSA", "EdDSA", "ML-DSA"}:
         text = f"keyUsage has keyAgreement, which an {family} key cannot do"
@@ -238,7 +238,7 @@ def _form(view: _View) -> Iterator[Warning]:
         text = f"it is signed with {_BROKEN_SIGNATURES[dotted]}, which can be forged: TLS libraries refuse it"
         yield Warning(id="weak-signature", severity=ERROR, text=text)
     if certificate.version is x509.Version.v1:
-        text = "an X.509 version 1 certificate has no extensions: no names for a server, no CA (`openssl x509 -req` without -extfile)"
+        text = "version 1 has no extensions, so no names for a server and no CA (`openssl x509 -req` without -extfile)"
         yield Warning(id="version-1", severity=WARNING, text=text)
     serial = certificate.serial_number
     if serial <= 0:
@@ -254,7 +254,7 @@ def _form(view: _View) -> Iterator[Warning]:
         if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension)
     ]
     if unknown:
-        text = f"a critical extension that programs do not know ({', '.join(unknown[:3])}): they must refuse the certificate"
+        text = f"a critical extension that programs do not know ({', '.join(unknown[:3])}): they must refuse it"
         yield Warning(id="unknown-critical", severity=WARNING, text=text)
     if extensions and not view.self_signed and x509.OID_AUTHORITY_KEY_IDENTIFIER not in extensions:
         text = "no authorityKeyIdentifier: programs that know several keys of its issuer have to try them all"
