@@ -51,7 +51,8 @@ def _container(item: Item, now: datetime) -> Report:
         rows += [("encryption", words) for words in encryption]
         facts |= {"integrity": item.protection, "encryption": list[Json](encryption)}
     return Report(
-        kind=item.kind.value, title=item.kind.words, origin=item.origin, encoding=item.encoding, label=shown(item.label),
+        kind=item.kind.value, title=item.kind.words, origin=item.origin, encoding=item.encoding,
+        label=shown(item.label),
         alias=shown(item.alias), rows=tuple(rows), facts=facts, notes=item.notes, parts=parts, tree=tree,
         warnings=warnings, problem=item.problem,
     )  # fmt: skip
