@@ -16,7 +16,7 @@ from edgeward.pki.formats.item import Item, Kind, leaves
 from edgeward.pki.inspect import describe, text
 from edgeward.pki.inspect.report import Report
 
-_SERVER = re.compile(r"(?:tls://|https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?\Z")
+_SERVER = r"(?:tls://|https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?\Z"
 
 
 @click.command("inspect")
@@ -82,7 +82,7 @@ def _targets(inputs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _look(name: str, secret: str | None, now: datetime, server_name: str | None) -> tuple[Report, list[Item]]:
-    server = _SERVER.match(name) if name != "-" and not Path(name).exists() else None
+    server = re.match(_SERVER, name) if name != "-" and not Path(name).exists() else None
     if server is not None:
         host, port = server[1].strip("[]"), int(server[2])
         # The network is needed for a live server only, and loading it takes as long as everything else.

@@ -1,10 +1,10 @@
 """What commands read: files, standard input, directories and passwords, all with limits."""
 
-import getpass
 import os
 import stat
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from edgeward.errors import EdgewardError, InputError, PasswordNeeded, TooLarge, Unavailable, UsageError, printable
@@ -116,7 +116,8 @@ def asked(prompt: str, *, twice: bool = False) -> str:
     """A password typed by the person at the terminal. Raises `PasswordNeeded` where there is no terminal."""
     if not sys.stdin.isatty():
         raise PasswordNeeded(what="the output" if twice else "the input")
-    typed = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
-    if twice and getpass.getpass(f"{prompt} again: ", stream=sys.stderr) != typed:
+    getpass = import_module("getpass").getpass
+    typed = str(getpass(f"{prompt}: ", stream=sys.stderr))
+    if twice and getpass(f"{prompt} again: ", stream=sys.stderr) != typed:
         raise UsageError(problem="the two passwords differ")
     return typed

@@ -49,7 +49,7 @@ _LABELS = {
 
 _MUST_BE_DER = {Kind.CERTIFICATE, Kind.REQUEST, Kind.CRL, Kind.PRIVATE_KEY, Kind.PUBLIC_KEY}
 
-_TOKEN = re.compile(rb"\s*([0-9a-fA-F]{64}(?:\.[A-Za-z0-9_-]{1,8192}){3})\s*")
+_TOKEN = rb"\s*([0-9a-fA-F]{64}(?:\.[A-Za-z0-9_-]{1,8192}){3})\s*"  # compiled when first needed, as start-up counts
 
 _CONTAINERS = {Kind.ENCRYPTED_KEY, Kind.PKCS7, Kind.PKCS12}
 _JAVA_MAGIC = {b"\xfe\xed\xfe\xed": Kind.JKS, b"\xce\xce\xce\xce": Kind.JCEKS}
@@ -109,7 +109,7 @@ class _Detector:
         text = pem.read(data)
         if text is not None:
             return _with_name(self.blocks(text, depth), name, pem_name=True)
-        if token := _TOKEN.fullmatch(data):
+        if token := re.fullmatch(_TOKEN, data):
             return [Item(kind=Kind.KUBEEDGE_TOKEN, data=token[1], encoding="text")]
         bare = pem.bare_base64(data)
         if bare is not None and shape(bare) is not None:

@@ -19,8 +19,7 @@ MAX_HEADERS = 16 * 1024
 """Octets of headers in one block. Two lines of 80 are usual."""
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #.]{0,64}?)-----")
-_SPACE = re.compile(rb"[\s]+")
-_HEADER = re.compile(rb"[A-Za-z0-9-]{1,64}:")
+_HEADER = rb"[A-Za-z0-9-]{1,64}:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +114,7 @@ def _headers(body: bytes, line: int) -> tuple[tuple[tuple[str, str], ...], bytes
     for i, text in enumerate(lines):
         if not text.strip():
             return tuple(headers), b"\n".join(lines[i + 1 :])
-        if _HEADER.match(text):
+        if re.match(_HEADER, text):
             name, _, value = text.decode("utf-8", "replace").partition(":")
             headers.append((name, value.strip()))
         elif headers and text[:1] in b" \t":
@@ -127,7 +126,7 @@ def _headers(body: bytes, line: int) -> tuple[tuple[tuple[str, str], ...], bytes
 
 def _decoded(body: bytes, line: int) -> bytes:
     try:
-        data = base64.b64decode(_SPACE.sub(b"", body), validate=True)
+        data = base64.b64decode(b"".join(body.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         bad = re.search(rb"[^A-Za-z0-9+/=\s]", body)
         where = line + body.count(b"\n", 0, bad.start()) if bad else line
@@ -145,7 +144,7 @@ def _decoded(body: bytes, line: int) -> bytes:
 def bare_base64(octets: bytes) -> bytes | None:
     """The DER in `octets` when they are nothing but base64 of a SEQUENCE; None otherwise."""
     text, _ = decode_text(octets)
-    squeezed = _SPACE.sub(b"", text)
+    squeezed = b"".join(text.split())
     if not squeezed.startswith(b"M") or len(squeezed) % 4:
         return None
     try:

@@ -20,8 +20,8 @@ from edgeward.pki.inspect.report import ERROR, NOTE, WARNING, Warning
 SOON = timedelta(days=30)
 """Or a fifth of the whole life for a certificate that lives less than 150 days."""
 
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z")
-_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9*-]+(\.[A-Za-z0-9-]+)+\Z|localhost\Z")
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\Z"
+_HOST = r"(?=.{1,253}\Z)[A-Za-z0-9*-]+(\.[A-Za-z0-9-]+)+\Z|localhost\Z"
 
 _BROKEN_SIGNATURES = {
     "1.2.840.113549.1.1.2": "MD2",
@@ -135,7 +135,7 @@ def _identity(view: _View) -> Iterator[Warning]:
 
 
 def _looks_like_host(text: str) -> bool:
-    return _is_address(text) or _HOST.match(text) is not None
+    return _is_address(text) or re.match(_HOST, text) is not None
 
 
 def _is_address(text: str) -> bool:
@@ -176,7 +176,7 @@ def _dns_name(value: str) -> Iterator[Warning]:
         yield Warning(
             id="trailing-dot", severity=ERROR, text=f"the DNS name {said} ends with a dot: clients do not match it"
         )
-    elif not all(label == "*" or _LABEL.match(label) for label in labels) or len(value) > 253:
+    elif not all(label == "*" or re.match(_LABEL, label) for label in labels) or len(value) > 253:
         text = f"{said} is not a DNS name" + (
             ": international names are written as xn--…" if not value.isascii() else ""
         )
