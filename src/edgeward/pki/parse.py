@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import _serialization as serialization  # the public package loads OpenSSH: 10 ms
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.errors import TooLarge, Unreadable, UnsupportedKey
