@@ -33,8 +33,8 @@ def commands() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its status.
 
-    The cyclic garbage collector is off while modules load and run: a command is short, and the collections at every import and at
-    the end cost a fifth of the start-up time. Commands that live long turn it on again.
+    The cyclic garbage collector is off while modules load and run: a command is short, and the collections at every
+    import and at the end cost a fifth of the start-up time. Commands that live long turn it on again.
     """
     gc.disable()
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.errors import UnsupportedKey
 from edgeward.pki import parse
@@ -114,7 +115,7 @@ def ordered(heap: Family) -> list[int]:
 def spki_digest(holder: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """SHA-256 of the public key in hexadecimal; empty for a key that cannot be read."""
     try:
-        return hashlib.sha256(parse.spki(parse.public_key(holder))).hexdigest()
+        return key_digest(parse.public_key(holder))
     except UnsupportedKey:
         return ""
 
@@ -139,3 +140,8 @@ def warnings(heap: Family, key_digests: Sequence[str]) -> list[Warning]:
         text = "the private key belongs to none of the certificates"
         found.append(Warning(id="key-does-not-match", severity=WARNING, text=text))
     return found
+
+
+def key_digest(key: PublicKeyTypes) -> str:
+    """SHA-256 of a public key's SubjectPublicKeyInfo in hexadecimal."""
+    return hashlib.sha256(parse.spki(key)).hexdigest()
