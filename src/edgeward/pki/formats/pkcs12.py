@@ -228,7 +228,8 @@ def _open(safe: bytes, mac: "_Mac | None", password: str | None, notes: list[str
     problem: EdgewardError = PasswordNeeded(what=WHAT) if password is None else WrongPassword(what=WHAT)
     closed = _Opening(None, null=False, seconds=float("inf"))
     closed.contents(safe)
-    return Store(bags=tuple(closed.bags), mac=words, notes=(*notes, *closed.notes), problem=problem)
+    bags = tuple(replace(bag, problem=problem) if bag.problem else bag for bag in closed.bags)
+    return Store(bags=bags, mac=words, notes=(*notes, *closed.notes), problem=problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,7 +77,8 @@ def _hex_lines(text: str, first: str, rest: str, width: int) -> Iterator[str]:
 
 def _findings(report: Report, indent: str, width: int) -> Iterator[str]:
     if report.problem is not None:
-        yield from _wrapped(f"✗ {printable(str(report.problem), 400)}", indent, indent + "  ", width)
+        mark = "·" if report.problem.code == "password-needed" else "✗"
+        yield from _wrapped(f"{mark} {printable(str(report.problem), 400)}", indent, indent + "  ", width)
         if report.problem.hint:
             yield from _wrapped(f"→ {report.problem.hint}", indent + "  ", indent + "    ", width)
     for warning in report.warnings:
