@@ -73,8 +73,8 @@ def _extension(text: str) -> tuple[str, bool, bytes]:
 @click.option("--der", is_flag=True, help="Write DER in place of PEM.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
 def new(  # noqa: PLR0913, PLR0917 - one parameter for each option
-    out: str, key_file: str | None, new_key: str | None, kind: str, subject: str, sans: tuple[str, ...], no_cn_san: bool,
-    usages: tuple[str, ...], purposes: tuple[str, ...], ca: bool, extensions: tuple[str, ...],
+    out: str, key_file: str | None, new_key: str | None, kind: str, subject: str, sans: tuple[str, ...],
+    no_cn_san: bool, usages: tuple[str, ...], purposes: tuple[str, ...], ca: bool, extensions: tuple[str, ...],
     challenge_password: str | None, password: str | None, clear: bool, der: bool, force: bool,
 ) -> None:  # fmt: skip
     """Make a certificate request and write it to OUT (- for standard output).

@@ -60,6 +60,8 @@ def command(inputs: tuple[str, ...], asn1: bool, as_json: bool, password: str | 
             if target == "inside":
                 continue
             failures.append(error)
+            if as_json:
+                reports.append((name, Report(kind="unreadable", title="unreadable", problem=error)))
             continue
         reports.append((name, report))
         heap += items
@@ -123,7 +125,8 @@ def _write(reports: list[tuple[str, Report]], *, as_json: bool, several: bool) -
 
 def _write_heap(items: list[Item], now: datetime) -> None:
     """How the certificates of several files belong together."""
-    certificates = [item for item in leaves(items) if item.kind is Kind.CERTIFICATE and item.problem is None]
+    found = [item for item in leaves(items) if item.kind is Kind.CERTIFICATE and item.problem is None]
+    certificates = list({item.data: item for item in found}.values())
     if len(certificates) < 2:
         return
     report = replace(describe.together(certificates, now), parts=(), warnings=(), title="together")

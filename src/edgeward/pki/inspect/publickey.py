@@ -6,7 +6,7 @@ A glance only: it looks at sizes and names. Whether a key may be certified is th
 import hashlib
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric import dh, dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.pki import parse
@@ -50,14 +50,14 @@ def _algorithm(key: PublicKeyTypes) -> tuple[str, str, int]:
         return f"EC {_CURVES.get(name, name)}", "EC", key.key_size
     if isinstance(key, dsa.DSAPublicKey):
         return f"DSA {key.key_size}", "DSA", key.key_size
-    if isinstance(key, dh.DHPublicKey):
-        return f"DH {key.key_size}", "DH", key.key_size
     # Ed25519PublicKey, X448PublicKey, MLDSA65PublicKey, MLKEM768PublicKey: one class for each, named for the algorithm.
     name = type(key).__name__.removesuffix("PublicKey")
     for family in ("MLDSA", "MLKEM"):
         if name.startswith(family):
             dashed = f"ML-{family[2:]}"
             return f"{dashed}-{name[5:]}", dashed, int(name[5:])
+    if name == "DH":
+        return "DH", "DH", 0
     bits = 456 if name == "Ed448" else 448 if name == "X448" else 256
     return name, "EdDSA" if name.startswith("Ed") else name, bits
 
