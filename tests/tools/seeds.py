@@ -68,13 +68,11 @@ def certificate(
     days: int = 365,
 ) -> x509.Certificate:
     """A certificate with the usual extensions, signed by a fixed key."""
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Example"), x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    )
+    subject = requests.subject(f"/O=Example/CN={name}")
     above = requests.subject(f"/O=Example/CN={issuer or name}")
     public, signer = key(number).public_key(), key(issuer_number)
     builder = (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=above, public_key=public, serial_number=0x1234567890 + number)
+        x509.CertificateBuilder(subject, above, public, 0x1234567890 + number)
         .not_valid_before(NOW - timedelta(days=1))
         .not_valid_after(NOW + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca and issuer else None), True)
@@ -109,7 +107,8 @@ def secret_yaml() -> bytes:
     return (
         f"apiVersion: v1\ndata:\n  cadata: {ca}\n  cakeydata: {base64.b64encode(private).decode()}\n"
         "kind: Secret\n"
-        'metadata:\n  creationTimestamp: "2026-01-01T00:00:00Z"\n  name: casecret\n  namespace: kubeedge\ntype: Opaque\n'
+        'metadata:\n  creationTimestamp: "2026-01-01T00:00:00Z"\n  name: casecret\n  namespace: kubeedge\n'
+        "type: Opaque\n"
     ).encode()
 
 
@@ -147,7 +146,7 @@ def seeds() -> dict[str, bytes]:
     private = pkcs8.encode(key(9))
     wish = requests.Wish(
         subject=requests.subject("/O=Example/CN=edge-1"),
-        names=tuple(map(requests.alternative_name, ("edge-1.example", "192.0.2.1", "other:1.2.3;UTF8:x", "a@b.example"))),
+        names=tuple(map(requests.alternative_name, ("edge-1.example", "192.0.2.1", "other:1.2.3;UTF8:x", "a@b.eu"))),
         key_usages=("digitalSignature",), purposes=("clientAuth",), challenge_password="x",
     )  # fmt: skip
     request, answer = _ocsp()
