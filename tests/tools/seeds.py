@@ -72,7 +72,7 @@ def certificate(
     above = requests.subject(f"/O=Example/CN={issuer or name}")
     public, signer = key(number).public_key(), key(issuer_number)
     builder = (
-        x509.CertificateBuilder(subject, above, public, 0x1234567890 + number)
+        x509.CertificateBuilder(above, subject, public, 0x1234567890 + number)
         .not_valid_before(NOW - timedelta(days=1))
         .not_valid_after(NOW + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=0 if ca and issuer else None), True)

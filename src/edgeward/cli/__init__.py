@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import warnings
 from importlib import import_module
 
 import click
@@ -37,6 +38,8 @@ def main(args: list[str] | None = None) -> None:
     import and at the end cost a fifth of the start-up time. Commands that live long turn it on again.
     """
     gc.disable()
+    # The library warns of serial numbers and lengths that it will refuse one day; `inspect` says so in its own words.
+    warnings.simplefilter("ignore")
     try:
         commands.main(args=args, prog_name="edgeward", standalone_mode=True)
     except EdgewardError as error:

@@ -222,7 +222,7 @@ def _open(safe: bytes, mac: "_Mac | None", password: str | None, notes: list[str
                 raise
             break
         opened = [bag for bag in attempt.bags if bag.problem is None]
-        if attempt.missing is None and (mac is not None or opened or not attempt.bags):
+        if attempt.missing is None and (mac is not None or len(opened) == len(attempt.bags)):
             empty = ["it opens with an empty password: anybody can read its keys"] if not text and attempt.bags else []
             return Store(bags=tuple(attempt.bags), mac=words, notes=(*notes, *empty, *attempt.notes))
     problem: EdgewardError = PasswordNeeded(what=WHAT) if password is None else WrongPassword(what=WHAT)
