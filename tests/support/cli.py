@@ -26,12 +26,13 @@ class Ran:
 def run(*args: object, stdin: bytes = b"") -> Ran:
     """Run `edgeward ARGS...` and return its exit status and what it wrote."""
     out, err = io.BytesIO(), io.StringIO()
+    text = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     status = 0
     with (
         warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.TextIOWrapper(out, write_through=True)),
+        contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(err),
     ):
         try:
@@ -42,5 +43,5 @@ def run(*args: object, stdin: bytes = b"") -> Ran:
             sys.stdin = before
             gc.enable()
             gc.unfreeze()
-            sys.stdout.flush()
+            text.flush()
     return Ran(status, out.getvalue(), err.getvalue())

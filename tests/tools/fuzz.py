@@ -13,6 +13,7 @@ import resource
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class Tally:
     failures: list[tuple[str, bytes]] = field(default_factory=list)
     slow: list[tuple[float, str, bytes]] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_name: str = ""
     seconds: float = 0.0
     memory_early: int = 0
     memory_late: int = 0
@@ -47,9 +49,16 @@ class Tally:
         """One line for people."""
         return (
             f"{self.inputs} inputs, {self.read} read, {self.refused} refused, {len(self.failures)} unmapped, "
-            f"{len(self.slow)} over {MAX_SECONDS * 1000:.0f} ms (slowest {self.slowest * 1000:.0f} ms), "
-            f"{self.seconds:.1f} s of CPU, memory {self.memory_early // 1024} -> {self.memory_late // 1024} MiB"
+            f"{len(self.slow)} over {MAX_SECONDS * 1000:.0f} ms "
+            f"(slowest {self.slowest * 1000:.0f} ms: {self.slowest_name}), "
+            f"{self.seconds:.1f} s of CPU, memory {self.memory_early // 1024} -> {self.memory_late // 1024} MiB "
+            f"(peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024})"
         )
+
+
+def resident() -> int:
+    """KiB of memory that this process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
 
 
 def lower_limits() -> None:
@@ -162,6 +171,8 @@ def run(
 ) -> Tally:
     """Feed `count` inputs, or as many as `seconds` of CPU allow. The same `seed` gives the same inputs."""
     lower_limits()
+    # A warning with a text of its own for each input would be remembered for ever.
+    warnings.simplefilter("ignore")
     dice = random.Random(seed)
     files = list(seeds.seeds().items())
     others = [octets for _, octets in files]
@@ -188,15 +199,18 @@ def run(
         tally.inputs += 1
         tally.read += done
         tally.refused += not done
-        tally.slowest = max(tally.slowest, took)
+        if took > tally.slowest:
+            tally.slowest, tally.slowest_name = took, name
         if took > MAX_SECONDS:
             tally.slow.append((took, name, octets))
-        if number == min(count // 5, 2_000):
-            tally.memory_early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if number == count // 5:
+            tally.memory_early = resident()
         if progress and number % 10_000 == 9_999:
+            tally.seconds = time.process_time() - start
+            tally.memory_late = resident()
             progress(tally)
     tally.seconds = time.process_time() - start
-    tally.memory_late = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tally.memory_late = resident()
     return tally
 
 

@@ -114,13 +114,17 @@ def subject(text: str) -> x509.Name:
     """
     if not text.strip():
         return x509.Name([])
+    if any(ord(character) < 0x20 or character == "\x7f" for character in text):
+        raise BadName(value=text, kind="distinguished name", why="it has control characters")
     try:
         if text.startswith("/"):
             return guarded("subject", lambda: _slashed(text))
-        parsed = guarded("subject", lambda: x509.Name.from_rfc4514_string(text, _overrides(text)))
+        # People write a space behind the comma, which RFC 4514 takes for a part of the next attribute's name.
+        joined = re.sub(r"(?<!\\)([,+])\s+(?=[A-Za-z0-9.]+\s*=)", r"\1", text.strip())
+        parsed = guarded("subject", lambda: x509.Name.from_rfc4514_string(joined, _overrides(joined)))
     except Unreadable as error:
         why = str(error.facts["why"])
-        hint = "write CN=web,O=Example or /O=Example/CN=web" if why in {"", "Invalid RFC 4514 string"} else why
+        hint = "write CN=web,O=Example or /O=Example/CN=web" if why in {"", "ValueError"} else why
         raise BadName(value=text, kind="distinguished name", why=hint) from error
     return parsed
 

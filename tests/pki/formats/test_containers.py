@@ -107,8 +107,9 @@ def test_we_open_openssls_stores(files: Path, options: str) -> None:
 @needs("certtool")
 def test_we_open_gnutls_stores(files: Path) -> None:
     data = ran(
-        "certtool", "--to-p12", "--outder", "--load-privkey", files / "key.pem", "--load-certificate", files / "leaf.pem",
-        "--load-ca-certificate", files / "cas.pem", "--p12-name", "device", "--password", "secret",
+        "certtool", "--to-p12", "--outder", "--load-privkey", files / "key.pem",
+        "--load-certificate", files / "leaf.pem", "--load-ca-certificate", files / "cas.pem",
+        "--p12-name", "device", "--password", "secret",
     )  # fmt: skip
     store = pkcs12.read(data, "secret")
     assert store.problem is None

@@ -160,7 +160,8 @@ def test_kubeedge_secrets_are_explained_and_opened() -> None:
 
 def test_a_pem_inside_a_literal_block_of_yaml_is_found() -> None:
     body = "\n".join("    " + line for line in PEM.decode().splitlines())
-    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kube-root-ca.crt\ndata:\n  ca.crt: |\n{body}\n  other: plain # c\n"
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kube-root-ca.crt\n"
+    text = f"{head}data:\n  ca.crt: |\n{body}\n  other: plain # c\n"
     (found,) = detect(text.encode())
     assert of_kind([found], Kind.CERTIFICATE, "x")[0].data == DER
     assert any("key other" in note for note in found.notes)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from edgeward.errors import EdgewardError, PasswordNeeded, Unreadable, UnsupportedKey, WrongPassword
+from edgeward.errors import EdgewardError, PasswordNeeded, Unreadable, UnsupportedKey, WrongPassword, printable
 from edgeward.pki.formats import jks, kubernetes, pem, pkcs7, pkcs8, pkcs12
 from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.parse import guarded
@@ -32,7 +32,7 @@ def traditional_key(block: pem.Block, origin: str, password: str | None) -> Item
     cipher = next(value for name, value in block.headers if name.lower() == "dek-info").split(",")[0]
     item = Item(
         kind=Kind.ENCRYPTED_KEY, data=block.data, label=block.label, origin=origin, encoding="PEM",
-        protection=f"OpenSSL's old PEM encryption: MD5 once, {cipher[:20]}",
+        protection=f"OpenSSL's old PEM encryption: MD5 once, {printable(cipher, 20)}",
         notes=("its password costs nothing to guess: one MD5 for each try. Write it anew with `edgeward key convert`",),
     )  # fmt: skip
     if password is None:
