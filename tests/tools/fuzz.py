@@ -194,6 +194,8 @@ def run(
             )
         except Exception:
             tally.failures.append((f"{name}: {traceback.format_exc()}", octets))
+            if progress:
+                print(tally.failures[-1][0], file=sys.stderr, flush=True)
             done = False
         took = time.process_time() - began
         tally.inputs += 1
@@ -230,10 +232,9 @@ def main() -> int:
     print(f"seed {options.seed}")
     tally = run(options.count, options.seed, progress=lambda so_far: print(so_far.summary(), flush=True))
     print(tally.summary())
-    for number, (why, octets) in enumerate(tally.failures[:20]):
+    for number, (_, octets) in enumerate(tally.failures[:20]):
         options.out.mkdir(exist_ok=True)
         (options.out / f"failure-{number}").write_bytes(octets)
-        print(why, file=sys.stderr)
     for number, (took, name, octets) in enumerate(tally.slow[:20]):
         options.out.mkdir(exist_ok=True)
         (options.out / f"slow-{number}").write_bytes(octets)

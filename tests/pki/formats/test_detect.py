@@ -183,3 +183,22 @@ def test_several_ders_in_a_row_are_all_found() -> None:
         Kind.PRIVATE_KEY,
         Kind.EC_PARAMETERS,
     ]
+
+
+@pytest.mark.parametrize("iv", [b"", b"AB", b"zz" * 16, b"AB" * 7, b"AB" * 40])
+def test_a_short_iv_in_an_old_encrypted_key_does_not_reach_the_library(
+    iv: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """cryptography 50.0.2 panics (`assertion failed: iv_len <= iv.len()`) and prints a backtrace of its core."""
+    old = seeds.seeds()["asymmetric/PEM_Serialization/rsa_private_key.pem"]
+    head, _, rest = old.partition(b"DEK-Info: ")
+    cipher, _, body = rest.partition(b"\n")
+    broken = head + b"DEK-Info: " + cipher.split(b",")[0] + b"," + iv + b"\n" + body
+    assert isinstance(detect(broken, password="123456")[0].problem, Unreadable)
+    assert "panicked" not in capfd.readouterr().err
+
+
+def test_a_scheme_without_parameters_is_malformed() -> None:
+    scheme = der.algorithm("1.2.840.113549.1.5.13", der.sequence())
+    item = detect(der.sequence(scheme, der.octet_string(bytes(32))), password="x")[0]
+    assert isinstance(item.problem, Unreadable)

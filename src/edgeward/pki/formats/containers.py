@@ -4,6 +4,7 @@ keys as `Item`s.
 `detect` loads this module by name, when it meets the first of them: reading a certificate does not wait for it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -37,6 +38,10 @@ def traditional_key(block: pem.Block, origin: str, password: str | None) -> Item
     )  # fmt: skip
     if password is None:
         return replace(item, problem=PasswordNeeded(what="the private key"))
+    # The library's core panics on an IV that is shorter than its cipher's, so it is measured here.
+    iv = next(value for name, value in block.headers if name.lower() == "dek-info").partition(",")[2].strip()
+    if not re.fullmatch(r"[0-9A-Fa-f]+", iv) or len(iv) != (16 if "DES" in cipher.upper() else 32):
+        return replace(item, problem=Unreadable(what="private key", why="the IV in its DEK-Info header is malformed"))
     headers = b"".join(f"{name}: {value}\n".encode() for name, value in block.headers)
     plain = pem.write(block.label, block.data)
     first, _, rest = plain.partition(b"\n")

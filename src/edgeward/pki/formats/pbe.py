@@ -125,7 +125,7 @@ def read_scheme(node: asn1.Node, what: str) -> Scheme:
     """
     try:
         return _read_scheme(node)
-    except (IndexError, Unreadable) as error:
+    except (IndexError, ValueError, Unreadable) as error:
         raise Unreadable(what=what, why="the parameters of its encryption are malformed") from error
 
 

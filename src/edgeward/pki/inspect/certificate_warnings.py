@@ -7,8 +7,8 @@ the morning. A finding says what will happen, not which paragraph is broken.
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -32,8 +32,7 @@ _BROKEN_SIGNATURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """A certificate with the extensions that the rules ask for taken out."""
 
     certificate: x509.Certificate

@@ -1,7 +1,6 @@
 """Reports as text for people: aligned fields, extensions in words, warnings last where the eye stops."""
 
 from collections.abc import Iterator
-from textwrap import wrap
 
 from edgeward.errors import printable
 from edgeward.pki.inspect.report import Report
@@ -60,9 +59,13 @@ def _wrapped(text: str, first: str, rest: str, width: int) -> Iterator[str]:
     if _is_hex(text):
         yield from _hex_lines(text, first, rest, width)
         return
-    yield from wrap(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
+    line = first
+    for word in text.split(" "):
+        if len(line) + len(word) > width and line.strip() and line != rest:
+            yield line.rstrip()
+            line = rest
+        line += word + " "
+    yield line.rstrip()
 
 
 def _is_hex(text: str) -> bool:
