@@ -120,8 +120,9 @@ class Node:
 
 
 class _Reader:
-    def __init__(self, source: bytes, what: str, max_nodes: int, levels: int) -> None:
+    def __init__(self, source: bytes, what: str, max_nodes: int, levels: int, width: int) -> None:
         self.levels = levels
+        self.width = width
         self.source = source
         self.what = what
         self.left = max_nodes
@@ -211,8 +212,8 @@ class _Reader:
         )
 
     def inside(self, at: int, stop: int, depth: int) -> tuple[Node, ...]:
-        children = []
-        while at < stop:
+        children: list[Node] = []
+        while at < stop and len(children) < self.width:
             child = self.node(at, stop, depth)
             children.append(child)
             at = child.end
@@ -230,14 +231,19 @@ class _Reader:
 
 
 def read(
-    source: bytes, what: str = "ASN.1 value", *, max_nodes: int = MAX_NODES, levels: int = MAX_DEPTH
+    source: bytes,
+    what: str = "ASN.1 value",
+    *,
+    max_nodes: int = MAX_NODES,
+    levels: int = MAX_DEPTH,
+    width: int = 2**31,
 ) -> tuple[Node, int]:
     """The first BER or DER value in `source` and the number of octets that follow it.
 
     Raises `Unreadable` (naming `what` and the offset) or `TooLarge`: the input's fault. Takes time in proportion to
     the values in it, of which there may be `max_nodes`.
     """
-    node = _Reader(source, what, max_nodes, levels).node(0, len(source), 0)
+    node = _Reader(source, what, max_nodes, levels, width).node(0, len(source), 0)
     return node, len(source) - node.end
 
 

@@ -202,3 +202,13 @@ def test_a_scheme_without_parameters_is_malformed() -> None:
     scheme = der.algorithm("1.2.840.113549.1.5.13", der.sequence())
     item = detect(der.sequence(scheme, der.octet_string(bytes(32))), password="x")[0]
     assert isinstance(item.problem, Unreadable)
+
+
+def test_a_revocation_list_of_fifty_thousand_is_recognised_at_a_glance() -> None:
+    entry = der.sequence(der.integer(2**60), der.tlv(0x17, b"261123120000Z"))
+    algorithm = der.algorithm("1.2.840.10045.4.3.2")
+    inner = der.sequence(
+        der.integer(1), algorithm, der.sequence(), der.tlv(0x17, b"261123120000Z"), der.sequence(*([entry] * 50_000))
+    )
+    (item,) = detect(der.sequence(inner, algorithm, der.bit_string(bytes(64))))
+    assert item.kind is Kind.CRL

@@ -142,7 +142,7 @@ class _Detector:
         if kind in _CONTAINERS:
             return self.opened(item)
         if kind in _MUST_BE_DER:
-            node, _ = asn1.read(data, levels=3, max_nodes=100_000)
+            node, _ = asn1.read(data, levels=3, width=1_000, max_nodes=100_000)
             bad = next((inner for inner in node.walk() if inner.not_der), None)
             if bad is not None:
                 why = f"it is BER, not DER: {bad.not_der} at offset {bad.offset}"
@@ -208,7 +208,7 @@ def _with_name(items: list[Item], name: str, *, pem_name: bool) -> list[Item]:
 
 def _why_not_asn1(data: bytes) -> str:
     try:
-        asn1.read(data, levels=3, max_nodes=100_000)
+        asn1.read(data, levels=3, width=1_000, max_nodes=100_000)
     except Unreadable as error:
         return str(error.facts["why"])
     except TooLarge:

@@ -40,7 +40,10 @@ def read(data: bytes) -> Bundle:
     Raises `Unreadable` for another content or a structure that is not sound, `TooLarge` for more values than `asn1`
     reads.
     """
-    top = asn1.exactly(data, "PKCS#7 bundle", max_nodes=100_000)
+    # Five levels down begin the certificates and CRLs themselves, which are other people's business.
+    top, rest = asn1.read(data, "PKCS#7 bundle", max_nodes=100_000, levels=5)
+    if rest:
+        raise Unreadable(what="PKCS#7 bundle", why=f"{rest} octets follow its end")
     try:
         content_type = asn1.oid_of(top.children[0])
         if content_type != SIGNED_DATA:

@@ -21,7 +21,7 @@ def shape(data: bytes) -> tuple[Kind, int] | None:
     if data[:1] not in {b"\x30", b"\x06"}:
         return None
     try:
-        top, rest = asn1.read(data, levels=4, max_nodes=100_000)
+        top, rest = asn1.read(data, levels=4, width=12, max_nodes=30_000)
     except (Unreadable, TooLarge):
         return None
     if top.is_universal(_OID):
