@@ -112,7 +112,7 @@ def test_a_locked_store_is_no_failure_and_a_wrong_password_is_one(here: Path) ->
     (here / "other").write_text("wrong")
     wrong = run("inspect", "x.p12", "--password", "@other")
     assert wrong.status == 65
-    assert "the password does not open the PKCS#12 store" in wrong.err
+    assert wrong.err == "error: x.p12: the password does not open the PKCS#12 store\n"
     assert run("inspect", "x.p12", "--password", "-", stdin=b"secret1\n").out.count("CN=edge-1") == 1
 
 

@@ -56,6 +56,9 @@ def command(inputs: tuple[str, ...], asn1: bool, as_json: bool, password: str | 
                 _draw(name, reading.items(name, secret), several=len(inputs) > 1)
                 continue
             report, items = _look(name, secret, now, server_name)
+            if not report.parts and not as_json:
+                for failure in _failures(name, report):
+                    raise failure
         except EdgewardError as error:
             if target == "inside":
                 continue
@@ -102,11 +105,12 @@ def _failures(name: str, report: Report) -> Sequence[EdgewardError]:
     """The problems that make the exit status 65. Something locked is none: that it is locked is what there is to
     say.
     """
-    return [
-        reading.In(name, part.problem)
+    problems = {
+        str(part.problem): part.problem
         for part in report.walk()
         if part.problem is not None and not isinstance(part.problem, PasswordNeeded)
-    ][:10]
+    }
+    return [reading.In(name, problem) for problem in problems.values()][:10]
 
 
 def _write(reports: list[tuple[str, Report]], *, as_json: bool, several: bool) -> None:

@@ -27,7 +27,9 @@ class In(InputError):
     def __init__(self, name: str, error: EdgewardError) -> None:
         broken = error.code == "unreadable" and error.facts["what"] not in {"file", "PEM"} and Path(name).exists()
         fallback = f"see where it breaks: edgeward inspect --asn1 {name}" if broken else ""
-        super().__init__(name=name, problem=printable(str(error), 400), next=error.hint or fallback)
+        super().__init__(
+            name=name, problem=printable(str(error).removeprefix(f"{name} "), 400), next=error.hint or fallback
+        )
         self.error = error
         self.exit_status = error.exit_status  # type: ignore[misc]
 

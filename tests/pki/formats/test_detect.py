@@ -133,7 +133,7 @@ def test_a_truncated_pem_says_so() -> None:
 def test_ten_megabytes_of_headers_are_refused() -> None:
     headers = b"".join(b"X-%d: y\n" % number for number in range(800_000))
     text = b"-----BEGIN CERTIFICATE-----\n" + headers + b"\n" + PEM.split(b"\n", 1)[1]
-    with pytest.raises(TooLarge, match="headers"):
+    with pytest.raises(TooLarge, match="the header of the PEM block"):
         opened(detect(text))
 
 

@@ -108,7 +108,7 @@ def _headers(body: bytes, line: int) -> tuple[tuple[tuple[str, str], ...], bytes
         return (), body
     last = body.rfind(b":")
     if last > MAX_HEADERS:
-        raise TooLarge(what=f"the headers of the PEM block at line {line}", limit=MAX_HEADERS)
+        raise TooLarge(what=f"the header of the PEM block at line {line}", limit=MAX_HEADERS)
     headers: list[tuple[str, str]] = []
     lines = body.lstrip(b"\r\n").splitlines()
     for i, text in enumerate(lines):
