@@ -212,3 +212,13 @@ def test_a_revocation_list_of_fifty_thousand_is_recognised_at_a_glance() -> None
     )
     (item,) = detect(der.sequence(inner, algorithm, der.bit_string(bytes(64))))
     assert item.kind is Kind.CRL
+
+
+def test_a_kind_that_is_no_text_is_no_kubernetes_object() -> None:
+    for text in (
+        b"apiVersion: v1\nkind:\n  a: b\n",
+        b'{"apiVersion": "v1", "kind": [1]}',
+        b'{"apiVersion": 1, "kind": null}',
+    ):
+        with pytest.raises(Unreadable, match="no Secret"):
+            detect(text)

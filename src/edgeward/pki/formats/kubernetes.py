@@ -88,7 +88,7 @@ def _object(value: dict[str, object]) -> Object | None:
     kind = value.get("kind")
     if kind == "Config" and isinstance(value.get("clusters"), list):
         return _kubeconfig(value)
-    if kind not in {"Secret", "ConfigMap"}:
+    if not isinstance(kind, str) or kind not in {"Secret", "ConfigMap"}:
         return None
     metadata = _mapping(value.get("metadata"))
     name = str(metadata.get("name", ""))
