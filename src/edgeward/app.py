@@ -429,6 +429,7 @@ def _prepare_process() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
+    gc.enable()  # the command line switched it off for the sake of short commands
     gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
 
 

@@ -1,6 +1,7 @@
 """`edgeward agent`: keep this node connected to its hub."""
 
 import asyncio
+import gc
 import logging
 import random
 import signal
@@ -49,6 +50,7 @@ def command(directory: Path | None, hub: str | None, log_level: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True
     )
+    gc.enable()  # the command line switched it off for the sake of short commands
     files = Certificates(directory or _only_directory())
     with files.locked():
         settings = files.settings()

@@ -1,5 +1,6 @@
 """`edgeward nodes`: who is there."""
 
+import gc
 import sys
 import time
 from datetime import UTC, datetime
@@ -43,6 +44,7 @@ def command(data: Path, as_json: bool, watch: bool) -> None:
         else:
             click.echo("no nodes yet; make a token for the first: edgeward token new --node NAME", err=True)
         return
+    gc.enable()  # the command line switched it off for the sake of short commands
     with Live(_table(nodes), console=console, refresh_per_second=4) as live:
         while True:
             time.sleep(1)

@@ -1,5 +1,6 @@
 """`edgeward watch`: what the nodes say."""
 
+import gc
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ def command(data: Path, count: int) -> None:
       edgeward watch
       edgeward watch --count 1 | python3 -m json.tool
     """
+    gc.enable()  # the command line switched it off for the sake of short commands
     for number, event in enumerate(Client(data).stream("/v1/messages"), 1):
         click.echo(msgspec.json.encode(event))
         if number == count:

@@ -15,8 +15,8 @@ from edgeward.pki import der
 MAX_DEPTH = 48
 """Levels of nesting. A PKCS#12 in BER from Windows reaches 25; nothing honest comes near this."""
 
-MAX_NODES = 25_000
-"""Values in one tree: about 60 ms of work. A CRL of 5,000 entries has 20,000."""
+MAX_NODES = 15_000
+"""Values in one tree: about 60 ms of work. A CRL of 3,000 entries has 12,000."""
 
 UNIVERSAL, APPLICATION, CONTEXT, PRIVATE = 0, 1, 2, 3
 
@@ -120,7 +120,9 @@ class Node:
 
 
 class _Reader:
-    def __init__(self, source: bytes, what: str, max_nodes: int) -> None:
+    def __init__(self, source: bytes, what: str, max_nodes: int, levels: int, width: int) -> None:
+        self.levels = levels
+        self.width = width
         self.source = source
         self.what = what
         self.left = max_nodes
@@ -183,7 +185,7 @@ class _Reader:
             children, length = self.until_end(start, stop, depth + 1)
         elif start + length > stop:
             raise self.fail(at, f"{start + length - stop} octets are missing from a value of {length}")
-        elif constructed:
+        elif constructed and depth < self.levels:
             children = self.inside(start, start + length, depth + 1)
         not_der = (
             "indefinite length"
@@ -210,8 +212,8 @@ class _Reader:
         )
 
     def inside(self, at: int, stop: int, depth: int) -> tuple[Node, ...]:
-        children = []
-        while at < stop:
+        children: list[Node] = []
+        while at < stop and len(children) < self.width:
             child = self.node(at, stop, depth)
             children.append(child)
             at = child.end
@@ -228,13 +230,20 @@ class _Reader:
         return tuple(children), at - start
 
 
-def read(source: bytes, what: str = "ASN.1 value", *, max_nodes: int = MAX_NODES) -> tuple[Node, int]:
+def read(
+    source: bytes,
+    what: str = "ASN.1 value",
+    *,
+    max_nodes: int = MAX_NODES,
+    levels: int = MAX_DEPTH,
+    width: int = 2**31,
+) -> tuple[Node, int]:
     """The first BER or DER value in `source` and the number of octets that follow it.
 
     Raises `Unreadable` (naming `what` and the offset) or `TooLarge`: the input's fault. Takes time in proportion to
     the values in it, of which there may be `max_nodes`.
     """
-    node = _Reader(source, what, max_nodes).node(0, len(source), 0)
+    node = _Reader(source, what, max_nodes, levels, width).node(0, len(source), 0)
     return node, len(source) - node.end
 
 

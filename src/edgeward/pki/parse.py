@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import InternalError as OpenSSLError
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import _serialization as serialization  # the public package loads OpenSSH: 10 ms
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.errors import TooLarge, Unreadable, UnsupportedKey
@@ -37,6 +38,8 @@ _MAPPED = (
     UnsupportedAlgorithm,
     InvalidSignature,
     OverflowError,
+    KeyError,  # a TLS feature that the library has no name for
+    OpenSSLError,  # "unknown OpenSSL error" for some malformed keys
 )
 
 
@@ -48,7 +51,9 @@ def guarded(what: str, read: Callable[[], _Parsed]) -> _Parsed:
     try:
         return read()
     except _MAPPED as error:
-        raise Unreadable(what=what, why=str(error) or type(error).__name__) from error
+        # OpenSSL's own complaint is a page long and asks to be reported to the library.
+        why = "OpenSSL refuses it" if isinstance(error, OpenSSLError) else str(error) or type(error).__name__
+        raise Unreadable(what=what, why=why) from error
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:

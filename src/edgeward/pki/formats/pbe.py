@@ -38,7 +38,7 @@ MAX_SCRYPT_MEMORY = 256 * 1024 * 1024
 MAX_SCRYPT_WORK = 2**22
 """n * r * p: about 1.5 s; we write 2^20."""
 
-_PRFS = {
+PRFS = {
     "1.2.840.113549.2.7": "sha1",
     "1.2.840.113549.2.8": "sha224",
     HMAC_SHA256: "sha256",
@@ -95,6 +95,13 @@ class Scheme:
     weak: bool = False
     """Whether the cipher or the derivation is broken or from another age."""
 
+    @property
+    def seconds(self) -> float:
+        """About how long one derivation takes on one core, for budgets over many."""
+        if self.derivation == "scrypt":
+            return self.n * self.r * self.p / 2_800_000
+        return self.iterations / (700_000 if self.derivation == "pkcs12" else 5_000_000)
+
     def affordable(self, what: str) -> None:
         """Return when deriving the key stays within the limits of this module. Raises `UnsupportedKey` otherwise."""
         limit = MAX_PKCS12_ROUNDS if self.derivation == "pkcs12" else MAX_PBKDF2_ROUNDS
@@ -108,7 +115,7 @@ class Scheme:
             or self.n * self.r * self.p > MAX_SCRYPT_WORK
         ):
             raise UnsupportedKey(
-                why=f"{what} demands scrypt with n={self.n}, r={self.r}, p={self.p}, which is more than 256 MiB or 4 Mi steps"
+                why=f"{what} demands scrypt with n={self.n}, r={self.r}, p={self.p}: more than 256 MiB or 4 Mi steps"
             )
 
 
@@ -118,7 +125,7 @@ def read_scheme(node: asn1.Node, what: str) -> Scheme:
     """
     try:
         return _read_scheme(node)
-    except (IndexError, Unreadable) as error:
+    except (IndexError, ValueError, Unreadable) as error:
         raise Unreadable(what=what, why="the parameters of its encryption are malformed") from error
 
 
@@ -172,7 +179,7 @@ def _read_pbes2(derivation: asn1.Node, cipher: asn1.Node) -> Scheme:
     prf = next(
         (asn1.oid_of(value.children[0]) for value in parameters[2:] if value.is_universal(16)), "1.2.840.113549.2.7"
     )
-    digest = _PRFS.get(prf, "")
+    digest = PRFS.get(prf, "")
     if kind != PBKDF2 or not digest:
         return Scheme(algorithm=PBES2, words=f"PBES2: derivation {kind} with {prf}, {name}", iterations=iterations)
     return Scheme(

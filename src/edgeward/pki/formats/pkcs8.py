@@ -42,13 +42,22 @@ def encrypt_portable(
     """
     if iterations < MIN_ITERATIONS:
         raise ValueError(f"{iterations} rounds are too few, {MIN_ITERATIONS} is the least")
+    return encrypt_pbkdf2(pkcs8_der, password, salt=salt, iv=iv, iterations=iterations)
+
+
+def encrypt_pbkdf2(plain: bytes, password: bytes, *, salt: bytes, iv: bytes, iterations: int) -> bytes:
+    """`plain` in the form of `encrypt_portable`, with any count of rounds: for containers whose readers have a limit
+    of their own.
+
+    Raises `ValueError` as that does. RFC 8018 section 6.2.
+    """
     _check(password, salt, iv)
     key = hashlib.pbkdf2_hmac("sha256", password, salt, iterations, 32)
     derivation = der.algorithm(
         pbe.PBKDF2,
         der.sequence(der.octet_string(salt), der.integer(iterations), der.algorithm(pbe.HMAC_SHA256, der.null())),
     )
-    return _encrypted(pkcs8_der, key, iv, derivation)
+    return _encrypted(plain, key, iv, derivation)
 
 
 def encrypt_scrypt(
@@ -78,9 +87,9 @@ def _check(password: bytes, salt: bytes, iv: bytes) -> None:
         raise ValueError("the salt needs at least 16 octets and the IV exactly 16")
 
 
-def _encrypted(pkcs8_der: bytes, key: bytes, iv: bytes, derivation: bytes) -> bytes:
+def _encrypted(plain: bytes, key: bytes, iv: bytes, derivation: bytes) -> bytes:
     padder = padding.PKCS7(128).padder()
-    padded = padder.update(pkcs8_der) + padder.finalize()
+    padded = padder.update(plain) + padder.finalize()
     encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     scheme = der.algorithm(pbe.PBES2, der.sequence(derivation, der.algorithm(pbe.AES_256_CBC, der.octet_string(iv))))
     return der.sequence(scheme, der.octet_string(encryptor.update(padded) + encryptor.finalize()))

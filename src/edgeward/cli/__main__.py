@@ -1,5 +1,0 @@
-"""`python -m edgeward.cli`."""
-
-from edgeward.cli import main
-
-main()

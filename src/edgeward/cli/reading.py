@@ -1,0 +1,124 @@
+"""What commands read: files, standard input, directories and passwords, all with limits."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from edgeward.errors import EdgewardError, InputError, PasswordNeeded, TooLarge, Unavailable, UsageError, printable
+from edgeward.pki.formats.detect import MAX_INPUT, detect
+from edgeward.pki.formats.item import Item
+
+MAX_PASSWORD = 4 * 1024
+"""Octets of a password file: its first line counts."""
+
+MAX_FILES = 10_000
+"""Files of one directory that are looked at."""
+
+
+class In(InputError):
+    """What went wrong, with the name of the input in front."""
+
+    sentence = "{name}: {problem}"
+    remedy = "{next}"
+
+    def __init__(self, name: str, error: EdgewardError) -> None:
+        broken = error.code == "unreadable" and error.facts["what"] not in {"file", "PEM"} and Path(name).exists()
+        fallback = f"see where it breaks: edgeward inspect --asn1 {name}" if broken else ""
+        super().__init__(
+            name=name, problem=printable(str(error).removeprefix(f"{name} "), 400), next=error.hint or fallback
+        )
+        self.error = error
+        self.exit_status = error.exit_status  # type: ignore[misc]
+
+    @property
+    def code(self) -> str:
+        """The code of the error itself: the name in front changes nothing."""
+        return self.error.code
+
+
+def octets(name: str, limit: int = MAX_INPUT) -> bytes:
+    """The content of the file `name`, or of standard input for `-`.
+
+    Raises `Unavailable` for a file that is not there or may not be read, `UsageError` for a directory, `TooLarge` for
+    more than `limit` octets.
+    """
+    if name == "-":
+        data = sys.stdin.buffer.read(limit + 1)
+    else:
+        try:
+            with Path(name).open("rb") as file:
+                if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
+                    raise UsageError(problem=f"{name} is a directory")
+                data = file.read(limit + 1)
+        except IsADirectoryError as error:
+            raise UsageError(problem=f"{name} is a directory") from error
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise Unavailable(problem=f"{name}: {why.lower()}") from error
+    if len(data) > limit:
+        raise TooLarge(what=name, limit=limit)
+    return data
+
+
+def items(name: str, password: str | None = None) -> list[Item]:
+    """Everything in the file `name`. Raises `In` with the file's name in front of what is wrong."""
+    data = octets(name)
+    try:
+        return detect(data, password=password, name=name)
+    except EdgewardError as error:
+        raise In("standard input" if name == "-" else name, error) from error
+
+
+def files(directory: str) -> Iterator[str]:
+    """The plain files below `directory` in the order of their names, hidden ones and links left out, at most
+    `MAX_FILES`.
+    """
+    count = 0
+    for parent, folders, names in os.walk(directory):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if name.startswith(".") or path.is_symlink() or not path.is_file():
+                continue
+            count += 1
+            if count > MAX_FILES:
+                return
+            yield str(path)
+
+
+def secret(text: str | None, *, option: str = "--password") -> str | None:
+    """The secret that an option's value names: `@FILE` (its first line), `-` (standard input's first line),
+    `env:NAME`, or the text itself, with a warning, because other users of the machine see it in the list of
+    processes.
+
+    None stays None. Raises `UsageError` for an unset variable or a file that is empty.
+    """
+    if text is None:
+        return None
+    if text.startswith("@") or text == "-":
+        data = octets("-" if text == "-" else text[1:], MAX_PASSWORD)
+        line = data.split(b"\n", 1)[0].removesuffix(b"\r")
+        return line.decode("utf-8", "surrogateescape")
+    if text.startswith("env:"):
+        value = os.environ.get(text[4:])
+        if value is None:
+            raise UsageError(problem=f"{option}: the environment variable {text[4:]} is not set")
+        return value
+    sys.stderr.write(
+        f"warning: {option}: a secret on the command line is seen by everybody on this machine; use @FILE\n"
+    )
+    return text
+
+
+def asked(prompt: str, *, twice: bool = False) -> str:
+    """A password typed by the person at the terminal. Raises `PasswordNeeded` where there is no terminal."""
+    if not sys.stdin.isatty():
+        raise PasswordNeeded(what="the output" if twice else "the input")
+    getpass = import_module("getpass").getpass
+    typed = str(getpass(f"{prompt}: ", stream=sys.stderr))
+    if twice and getpass(f"{prompt} again: ", stream=sys.stderr) != typed:
+        raise UsageError(problem="the two passwords differ")
+    return typed
