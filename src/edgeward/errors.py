@@ -37,10 +37,12 @@ class EdgewardError(Exception):
     sentence: ClassVar[str] = "something went wrong"
     remedy: ClassVar[str] = ""
     exit_status: ClassVar[int] = 70
+    fact_limit: ClassVar[int] = 200
+    """Characters of one fact that the sentence shows."""
 
     def __init__(self, **facts: Any) -> None:
         self.facts = facts
-        self._shown = {name: printable(value) for name, value in facts.items()}
+        self._shown = {name: printable(value, self.fact_limit) for name, value in facts.items()}
         super().__init__(self.sentence.format(**self._shown))
 
     @property
@@ -245,6 +247,7 @@ class PolicyRefused(Refusal):
     """A certificate request that breaks rules of its profile; `violations` has every one of them."""
 
     sentence = "the certificate request is refused: {violations}"
+    fact_limit = 2000
 
     def __init__(self, violations: tuple[str, ...]) -> None:
         super().__init__(violations="; ".join(violations))

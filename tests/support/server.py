@@ -270,7 +270,7 @@ class Server:
 
     def position(self) -> int:
         """The number of the newest audit record."""
-        return int(([{"n": 0}] + self.audit())[-1]["n"])
+        return int([{"n": 0}, *self.audit()][-1]["n"])
 
     def issued(self) -> int:
         """How many device certificates were ever issued."""
@@ -283,13 +283,20 @@ class Server:
 
     @contextlib.contextmanager
     def refuses(self, records: int = 1) -> Iterator[list[dict[str, Any]]]:
-        """What happens in the block issues nothing and leaves so many records of a refusal; they are in the list afterwards."""
+        """What happens in the block issues nothing and leaves so many records of a refusal; they are in the list afterwards.
+
+        The hub writes its records behind the answer: they are waited for."""
         before = self.position()
         found: list[dict[str, Any]] = []
         yield found
-        after = self.audit(before)
-        assert not [one for one in after if one["action"].startswith("certificate.")], after
-        found += [one for one in after if ".refused." in one["action"]]
+
+        def refusals() -> list[dict[str, Any]]:
+            after = self.audit(before)
+            assert not [one for one in after if one["action"].startswith("certificate.")], after
+            return [one for one in after if ".refused." in one["action"]]
+
+        until(lambda: len(refusals()) >= records, "the record of a refusal")
+        found += refusals()
         assert len(found) == records, found
 
     # its devices
@@ -373,6 +380,7 @@ class Server:
             ping_interval=None,
             open_timeout=15,
             close_timeout=5,
+            legacy=True,
             **more,
         )
 

@@ -24,7 +24,8 @@ _CREDENTIAL = "edgeward-passphrase"
 def find(directory: Path, environment: Mapping[str, str], named: Path | None = None) -> Secret:
     """The passphrase for the key store in `directory`, generated on first use where none is given.
 
-    Raises `UsageError` for one that is too short, too long or no UTF-8, `NotFound` when a named file is missing or the generated one is gone.
+    Raises `UsageError` for one that is too short, too long or no UTF-8, `NotFound` when a named file is missing or the generated one
+    is gone.
     """
     if named is None and environment.get("EDGEWARD_PASSPHRASE_FILE"):
         named = Path(environment["EDGEWARD_PASSPHRASE_FILE"])

@@ -123,14 +123,14 @@ def decide(
     algorithm = keys.algorithm(requested.public_key)
     broken = []
     if algorithm not in profile.key_algorithms:
-        broken.append(f"a {keys.describe(requested.public_key)} key is not allowed by profile {profile.name}")
+        broken.append(f"{keys.describe(requested.public_key)} keys are not allowed by profile {profile.name}")
     if issuer is not None and requested.spki == issuer.spki:
         broken.append("the public key is the CA's own")
     excess = _excess(profile, requested, subject, granted)
     if grant.strict:
         broken += excess
     start, end = _validity(profile, grant, issuer, now)
-    if start >= end or (issuer is not None and not issuer.not_before <= now < issuer.not_after):
+    if start >= end or end <= now or (issuer is not None and not issuer.not_before <= now < issuer.not_after):
         broken.append("no time is left in which the certificate and its CA are both valid")
     if broken:
         raise PolicyRefused(tuple(broken))

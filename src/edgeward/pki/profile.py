@@ -66,7 +66,7 @@ class Profile:
         for template in (self.common_name, self.organization, self.uri):
             try:
                 template.format(identity="x", trust_domain="x")
-            except (KeyError, IndexError, ValueError):
+            except (KeyError, IndexError, ValueError, AttributeError, TypeError):
                 problems.append(f"{template!r} may contain {{identity}} and {{trust_domain}} alone")
         if problems:
             raise UsageError(problem=f"profile {self.name}: {'; '.join(problems)}")
