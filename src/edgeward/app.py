@@ -26,7 +26,7 @@ import uvloop
 
 import edgeward
 from edgeward import config, files
-from edgeward.errors import AlreadyRunning, BadName, CannotListen, EdgewardError, UsageError
+from edgeward.errors import AlreadyRunning, BadName, CannotListen, EdgewardError, InsecureFile, UsageError
 from edgeward.hub.serve import Hub
 from edgeward.hub.serve import Settings as HubSettings
 from edgeward.keys import passphrase
@@ -63,6 +63,9 @@ MAX_SOCKET_PATH = 100
 
 RENEWAL_CHECK = timedelta(hours=6)
 """How often the server certificate's remaining life is looked at."""
+
+GRACE = 5.0
+"""Seconds for requests that are being answered when the server stops."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +105,10 @@ class DataDirectory:
         if len(str(self.path / SOCKET)) > MAX_SOCKET_PATH:
             raise UsageError(problem=f"the path of the data directory is too long for a Unix socket: {self.path}")
         files.make_private_directory(self.path)
-        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise InsecureFile(path=self.path / LOCK, why=error.strerror or str(error)) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -202,6 +208,8 @@ class Server:
         self._services = services
         self._wanted = wanted
         self._listeners: list[asyncio.Server] = []
+        self._enrolment: http.Http | None = None
+        self._administration: http.Http | None = None
         self._contexts: dict[str, Any] = {}
         self._credential: ServerCredential | None = None
         self._since = now()
@@ -239,7 +247,7 @@ class Server:
             body_seconds=limits.body_seconds,
             idle_seconds=limits.idle_seconds,
         )
-        enrolment = http.Http(
+        enrolment = self._enrolment = http.Http(
             kubeedge.routes(
                 services.registrar.enrol,
                 lambda: services.authorities.active.certificate,
@@ -304,11 +312,10 @@ class Server:
             )
         )
         limits = http.HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
+        self._administration = http.Http(api.respond, now=now, limits=limits)
         old = os.umask(0o177)
         try:
-            server = await asyncio.get_running_loop().create_unix_server(
-                http.Http(api.respond, now=now, limits=limits), str(path)
-            )
+            server = await asyncio.get_running_loop().create_unix_server(self._administration, str(path))
         finally:
             os.umask(old)
         self._listeners.append(server)
@@ -352,11 +359,15 @@ class Server:
             await self.reread()
 
     async def stop(self) -> None:
-        """Close the listeners and every session."""
+        """Close the listeners, answer what was asked, close every session."""
         for listener in self._listeners:
             listener.close()
         (self._services.directory.path / SOCKET).unlink(missing_ok=True)
+        if self._enrolment is not None:
+            await self._enrolment.close(GRACE)
         await self._services.hub.shutdown()
+        if self._administration is not None:
+            await self._administration.close(GRACE)
 
 
 @contextlib.asynccontextmanager
