@@ -289,7 +289,7 @@ def test_t07_names_that_were_not_granted(authority: Server, case: str) -> None:
 
 
 T08 = [
-    "*", "*.com", "a\0.b", "a‮b", "xn--", "xn--zz--zz.", "t08.", "a" * 64, "a." * 120 + "a", "T08", "t08 ", " t08", "t08\n",
+    "*", "*.com", "a\0.b", "a\u202eb", "xn--", "xn--zz--zz.", "t08.", "a" * 64, "a." * 120 + "a", "T08", "t08 ", " t08", "t08\n",
     "tо8", "t08\t", "-t08", "t08-", "a..b", ".t08", "t_08", "t08@x", "ｔ08", "a" * 53,
 ]  # fmt: skip
 
