@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from tests.support.world import NOON, World, csr, new_key, node_subject, run, world
 
 from edgeward.errors import (
     BadName,
@@ -30,10 +31,10 @@ from edgeward.errors import (
     UnsupportedKey,
     WrongIdentity,
 )
+from edgeward.model.audit import Event
 from edgeward.model.authority import Reason
 from edgeward.model.evidence import CertificateEvidence, TokenEvidence
 from edgeward.model.token import JoinToken, Secret
-from tests.support.world import NOON, World, csr, new_key, node_subject, run, world
 
 
 def subject_of(der: bytes) -> str:
@@ -75,7 +76,9 @@ def test_the_real_edge_s_request_is_accepted(kubeedge: dict) -> None:  # type: i
     async def story() -> None:
         async with world() as w:
             token, _ = await w.token("edge-1")
-            assert subject_of(await w.enrol("edge-1", token, kubeedge["edge_csr_der"])).startswith("CN=system:node:edge-1")
+            assert subject_of(await w.enrol("edge-1", token, kubeedge["edge_csr_der"])).startswith(
+                "CN=system:node:edge-1"
+            )
 
     run(story())
 
@@ -180,7 +183,11 @@ def test_t06_an_operator_s_word_drops_them_and_the_certificate_has_the_profile_s
                 kinds = [e.oid for e in x509.load_der_x509_certificate(der).extensions]
                 plain = x509.load_der_x509_certificate(await w.enrol(node, None, csr(node)))
                 assert kinds == [e.oid for e in plain.extensions]
-                assert not x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+                assert (
+                    not x509.load_der_x509_certificate(der)
+                    .extensions.get_extension_for_class(x509.BasicConstraints)
+                    .value.ca
+                )
                 assert subject_of(der) == "CN=system:node:edge-1,O=system:nodes"
 
     run(story())
@@ -203,10 +210,22 @@ def test_t07_no_subject_alternative_name_but_its_own_uri(name: x509.GeneralName)
     async def story() -> None:
         async with world() as w:
             token, _ = await w.token("edge-1")
-            await refused(w, PolicyRefused, "edge-1", token, csr("edge-1", extensions=[(x509.SubjectAlternativeName([name]), False)]))
+            await refused(
+                w,
+                PolicyRefused,
+                "edge-1",
+                token,
+                csr("edge-1", extensions=[(x509.SubjectAlternativeName([name]), False)]),
+            )
             own = x509.UniformResourceIdentifier("spiffe://edgeward/node/edge-1")
-            der = await w.enrol("edge-1", token, csr("edge-1", extensions=[(x509.SubjectAlternativeName([own]), False)]))
-            san = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            der = await w.enrol(
+                "edge-1", token, csr("edge-1", extensions=[(x509.SubjectAlternativeName([own]), False)])
+            )
+            san = (
+                x509.load_der_x509_certificate(der)
+                .extensions.get_extension_for_class(x509.SubjectAlternativeName)
+                .value
+            )
             assert list(san) == [own]
 
     run(story())
@@ -214,7 +233,22 @@ def test_t07_no_subject_alternative_name_but_its_own_uri(name: x509.GeneralName)
 
 @pytest.mark.parametrize(
     "name",
-    ["*", "*.com", "a\0.b", "edge\u202e1", "xn--\u00fc", "edge.", "e" * 53, ("a" * 63 + ".") * 4, "Edge-1", "", "\u0435dge-1", "-a", "a-", "a..b"],
+    [
+        "*",
+        "*.com",
+        "a\0.b",
+        "edge\u202e1",
+        "xn--\u00fc",
+        "edge.",
+        "e" * 53,
+        ("a" * 63 + ".") * 4,
+        "Edge-1",
+        "",
+        "\u0435dge-1",
+        "-a",
+        "a-",
+        "a..b",
+    ],
 )
 def test_t08_names_that_are_no_node_names_are_refused(name: str) -> None:
     async def story() -> None:
@@ -227,7 +261,9 @@ def test_t08_names_that_are_no_node_names_are_refused(name: str) -> None:
     run(story())
 
 
-@pytest.mark.parametrize("name", ["../../etc/x", "a/b", ".", "..", "%2e%2e", "CON", "a\nb", "a" * 10_240, "a'; DROP TABLE token;--", "a b"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/x", "a/b", ".", "..", "%2e%2e", "CON", "a\nb", "a" * 10_240, "a'; DROP TABLE token;--", "a b"]
+)
 def test_t09_path_characters_and_worse_never_reach_a_file_a_query_or_a_log(name: str) -> None:
     async def story() -> None:
         async with world() as w:
@@ -267,7 +303,9 @@ def test_t10_sound_keys_of_other_kinds_are_taken() -> None:
     async def story() -> None:
         async with world() as w:
             token, _ = await w.token(None, pattern="*", uses=9)
-            for number, key in enumerate([ed25519.Ed25519PrivateKey.generate(), _rsa_with(2048), ec.generate_private_key(ec.SECP384R1())]):
+            for number, key in enumerate(
+                [ed25519.Ed25519PrivateKey.generate(), _rsa_with(2048), ec.generate_private_key(ec.SECP384R1())]
+            ):
                 builder = x509.CertificateSigningRequestBuilder(
                     x509.Name([x509.NameAttribute(oid, value) for oid, value in node_subject(f"edge-{number}")])
                 )
@@ -357,7 +395,10 @@ def test_t16_a_token_is_bound_to_node_network_and_may_be_revoked() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("part", ["", "x", "a.b", "a.b.c.d", "0123456789abcdef.-.c" + "x" * 100_000, "0123456789abcdef.-.wrong", "\u00e9.b.c"])
+@pytest.mark.parametrize(
+    "part",
+    ["", "x", "a.b", "a.b.c.d", "0123456789abcdef.-.c" + "x" * 100_000, "0123456789abcdef.-.wrong", "\u00e9.b.c"],
+)
 def test_t18_malformed_unknown_and_wrong_tokens_get_one_and_the_same_answer(part: str) -> None:
     async def story() -> None:
         async with world() as w:
@@ -382,7 +423,12 @@ def test_t19_renewal_needs_this_very_certificate_and_not_one_that_looks_like_it(
             forger = new_key()
             forged = (
                 x509.CertificateBuilder(
-                    real.issuer, real.subject, forger.public_key(), real.serial_number, real.not_valid_before_utc, real.not_valid_after_utc
+                    real.issuer,
+                    real.subject,
+                    forger.public_key(),
+                    real.serial_number,
+                    real.not_valid_before_utc,
+                    real.not_valid_after_utc,
                 )
                 .sign(forger, hashes.SHA256())
                 .public_bytes(serialization.Encoding.DER)
@@ -476,13 +522,13 @@ def test_a_later_use_replaces_a_certificate_that_never_connected_and_revokes_it(
     run(story())
 
 
-def _event(w: World):  # type: ignore[no-untyped-def]
-    from edgeward.model.audit import Event
-
+def _event(w: World) -> Event:
     return Event(at=w.now, actor="test", action="test", object="test", facts={})
 
 
-@pytest.mark.parametrize("junk", [b"", b"\x00", b"\x30\x80", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\n", b"\x30\x03\x02\x01\x01"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x00", b"\x30\x80", b"garbage", b"-----BEGIN CERTIFICATE REQUEST-----\n", b"\x30\x03\x02\x01\x01"]
+)
 def test_garbage_for_a_request_is_refused(junk: bytes) -> None:
     async def story() -> None:
         async with world() as w:
