@@ -12,7 +12,7 @@ from edgeward.pki.issue import Grant, Issuing, Plan, decide, sign
 from edgeward.pki.profile import Profile, default_profiles
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
-DOMAIN = "edgeward"
+DOMAIN = "edgeward.internal"
 SERIAL = 0x8000_0000_0000_0000_0000_0000_0000_0001
 PROFILES = default_profiles()
 

@@ -54,13 +54,15 @@ def dns_name(text: str) -> str:
 def server_name(text: str) -> GeneralName:
     """The subject alternative name for an address that clients dial: `10.0.0.1`, `fd00::1` (brackets allowed) or `edge.example`.
 
-    Raises `BadName` with whose fault it is: whoever typed it.
+    Raises `BadName` with whose fault it is: whoever typed it. An address with a zone (`fe80::1%eth0`) means nothing elsewhere.
     """
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
-        return x509.IPAddress(ipaddress.ip_address(bare))
+        if "%" not in bare:
+            return x509.IPAddress(ipaddress.ip_address(bare))
     except ValueError:
-        return x509.DNSName(dns_name(text.lower()))
+        pass
+    return x509.DNSName(dns_name(text.lower()))
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
