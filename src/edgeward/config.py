@@ -1,18 +1,29 @@
 """The configuration: `DATA/edgeward.toml` read into frozen values. Only `app` and `cli` see it.
 
-Every member has a default; an unknown member is an error, because a misspelt limit is no limit.
+Every member has a default; an unknown member or a number that makes no sense is an error, because a misspelt limit is no limit.
 """
 
 import tomllib
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from edgeward.errors import UsageError
+from edgeward.errors import BadName, UsageError
+from edgeward.pki import names
 from edgeward.pki.profile import Profile, default_profiles
 
 FILE = "edgeward.toml"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+"""0: any free one."""
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Rate = Annotated[float, Meta(ge=1, le=1e9)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Span = Annotated[float, Meta(ge=0, le=53_000_000)]
+"""Minutes, hours or days; a hundred years in minutes at most. `pki.profile` has the rules."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,9 +35,10 @@ class Authority(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: str = ""
     """Common name of the CA; empty: `Edgeward CA` and eight random hex digits, so that two authorities never share a name."""
-    lifetime_days: int = 3652
-    trust_domain: str = "edgeward"
-    """The authority part of the SPIFFE URI in device and operator certificates."""
+    lifetime_days: Annotated[int, Meta(ge=1, le=36525)] = 3652
+    trust_domain: str = "edgeward.internal"
+    """The authority part of the SPIFFE URI in device and operator certificates. A name with a dot: RFC 5280 section 4.2.1.6 wants it
+    fully qualified; `internal` is reserved for private use."""
 
 
 class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,51 +46,51 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     address: str = ""
     """An IP address; empty: every address of this machine, IPv4 and IPv6."""
-    https_port: int = 10002
-    hub_port: int = 10000
-    backlog: int = 4096
+    https_port: Port = 10002
+    hub_port: Port = 10000
+    backlog: Count = 4096
 
 
 class Enrolment(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[enrolment]`: the server on port 10002."""
 
-    renewal_grace_hours: float = 0
+    renewal_grace_hours: Annotated[float, Meta(ge=0, le=87_600)] = 0
     """For how long after its end a certificate may still renew itself."""
-    csr_limit: int = 64 * 1024
+    csr_limit: Count = 64 * 1024
     """Octets of a request body."""
 
 
 class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[limits]`: against floods. A limit never blocks an address for longer than it is exceeded."""
 
-    handshakes: int = 4096
+    handshakes: Count = 4096
     """Connections, in all, that have not finished their TLS handshake."""
-    handshakes_per_address: int = 512
-    requests_per_second: int = 5000
+    handshakes_per_address: Count = 512
+    requests_per_second: Rate = 5000
     """Requests a second from one address, on port 10002."""
-    handshake_seconds: float = 10
-    header_seconds: float = 30
-    body_seconds: float = 30
-    idle_seconds: float = 75
+    handshake_seconds: Seconds = 10
+    header_seconds: Seconds = 30
+    body_seconds: Seconds = 30
+    idle_seconds: Seconds = 75
 
 
 class HubSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[hub]`: the server on port 10000."""
 
-    keepalive_seconds: float = 30
+    keepalive_seconds: Seconds = 30
     """A node that sends no keepalive for so long is offline. Real edges send one every 15 seconds."""
-    message_limit: int = 32 * 1024 * 1024
-    node_limit: int = 100_000
-    messages_per_second: float = 60
+    message_limit: Count = 32 * 1024 * 1024
+    node_limit: Count = 100_000
+    messages_per_second: Rate = 60
     """From one node; it is read more slowly beyond."""
 
 
 class ProfileChange(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[profiles.NAME]`: what differs from the built-in profile of that name."""
 
-    lifetime_days: float | None = None
-    lifetime_minutes: float | None = None
-    backdate_minutes: float | None = None
+    lifetime_days: Span | None = None
+    lifetime_minutes: Span | None = None
+    backdate_minutes: Span | None = None
     common_name: str | None = None
     organization: str | None = None
     uri: str | None = None
@@ -99,13 +111,16 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def resolved_profiles(self) -> dict[str, Profile]:
         """The built-in profiles with the changes of the file. Raises `UsageError` for an unknown name or rules that contradict."""
+        try:
+            names.dns_name(self.authority.trust_domain)
+        except BadName as error:
+            raise UsageError(problem=f"[authority] trust_domain: {error}") from error
         resolved = default_profiles()
+        resolved["ca"] = _changed(resolved["ca"], ProfileChange(lifetime_days=self.authority.lifetime_days))
         for name, change in self.profiles.items():
             if name not in resolved:
                 raise UsageError(problem=f"[profiles.{name}]: there are the profiles {', '.join(sorted(resolved))}")
             resolved[name] = _changed(resolved[name], change)
-        if "ca" not in self.profiles:
-            resolved["ca"] = _changed(resolved["ca"], ProfileChange(lifetime_days=self.authority.lifetime_days))
         return resolved
 
 
