@@ -42,12 +42,12 @@ class KubeEdgeJwt:
         """The token in `text`, or None when it is not exactly of this form."""
         parts = text.split(".") if len(text) <= MAX_JWT and text.isascii() else []
         decoded = [_octets(part) for part in parts]
-        if len(decoded) != 3 or any(part is None for part in decoded) or _ambiguous(decoded[1] or b""):
+        if len(decoded) != 3 or any(part is None or _ambiguous(part) for part in decoded[:2]) or decoded[2] is None:
             return None
         try:
             header = msgspec.json.decode(decoded[0] or b"", type=_Header, strict=True)
             claims = msgspec.json.decode(decoded[1] or b"", type=_Claims, strict=True)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
         times = [claims.exp] + ([] if claims.nbf is None else [claims.nbf])
         if header.alg != "HS256" or header.typ != "JWT" or any(not 0 <= time <= _MAX_TIME for time in times):
@@ -60,9 +60,9 @@ class KubeEdgeJwt:
         )
 
 
-def _ambiguous(claims: bytes) -> bool:
-    """Whether a claim that counts could be there twice (RFC 8725 section 2.4): parsers differ in which one they take."""
-    return b"\\" in claims or claims.count(b'"exp"') > 1 or claims.count(b'"nbf"') > 1
+def _ambiguous(members: bytes) -> bool:
+    """Whether a member that counts could be there twice (RFC 8725 section 2.4): parsers differ in which one they take."""
+    return b"\\" in members or any(members.count(b'"%s"' % name) > 1 for name in (b"alg", b"typ", b"exp", b"nbf"))
 
 
 def _octets(part: str) -> bytes | None:

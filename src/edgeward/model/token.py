@@ -40,6 +40,7 @@ MAX_USES = 10_000_000
 
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _PIN = re.compile(r"[0-9a-f]{64}")
+_PART = re.compile(r"[A-Za-z0-9_=-]+")
 _PATTERN = re.compile(r"[a-z0-9*?.\[\]!-]{1,64}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -83,7 +84,7 @@ class Hints:
             return Hints()
         try:
             return msgspec.json.decode(_unb64(part), type=Hints)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             return Hints()
 
 
@@ -108,6 +109,8 @@ class JoinToken:
             raise BadToken(why="its first part is not a SHA-256 in lower-case hex (64 digits)")
         if not all(parts[1:]) or len(text) > MAX_BEARER + 65:
             raise BadToken(why="a part of it is missing or far too long")
+        if not all(map(_PART.fullmatch, parts[1:])):
+            raise BadToken(why="there is something in it that belongs to no token; perhaps it was cut or has a line break")
         return JoinToken(pin=parts[0], bearer=Secret(".".join(parts[1:])))
 
     @property
