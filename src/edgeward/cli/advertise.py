@@ -21,7 +21,12 @@ def command() -> None:
 @data_option
 @json_option
 def list_(data: Path, as_json: bool) -> None:
-    """List the advertised names."""
+    """List the advertised names.
+
+    \b
+    Example:
+      edgeward advertise list
+    """
     found = Client(data).call("GET", "/v1/advertised")
     if as_json:
         print_json(found)

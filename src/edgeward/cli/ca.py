@@ -13,7 +13,7 @@ import click
 from edgeward import app, files
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
-from edgeward.errors import NotRunning, Unreadable, UsageError
+from edgeward.errors import AlreadyExists, NotRunning, Unreadable, UsageError
 from edgeward.model.token import Secret
 from edgeward.pki import parse, pem
 from edgeward.pki.formats import pkcs8
@@ -63,12 +63,14 @@ def export(data: Path, der: bool, out: Path | None, with_key: bool, password: st
     if with_key and (password is None or der):
         raise click.UsageError("--with-key needs --password @FILE, and PEM")
     chosen = secret(password, "a password") if with_key and password is not None else Secret("")
+    if with_key and not chosen.reveal():
+        raise UsageError(problem="the password is empty")
+    if out is not None and os.path.lexists(out):  # before the key is on its way, and on record
+        raise AlreadyExists(what="file", name=out)
     exported = Client(data).call("POST", "/v1/ca/export", {"with_key": with_key})
     certificate = base64.b64decode(exported["certificate"])
     octets = certificate if der else pem.encode("CERTIFICATE", certificate)
     if with_key:
-        if not chosen.reveal():
-            raise UsageError(problem="the password is empty")
         sealed = pkcs8.encrypt_portable(
             base64.b64decode(exported["key"]),
             chosen.reveal().encode(),

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,10 @@ def command() -> None:
     """
     with tempfile.TemporaryDirectory(prefix="edgeward-demo-") as name, contextlib.ExitStack() as stack:
         _play(_Stage(Path(name), stack))
+
+
+class _Ended(Unavailable):
+    """A process of the demo that should run has ended."""
 
 
 class _Stage:
@@ -77,6 +80,12 @@ class _Stage:
         """Whether a node is connected."""
         return bool(self.node(name)["state"] == "online")
 
+    def lives(self, process: subprocess.Popen[bytes]) -> bool:
+        """True while a background process runs. Raises `_Ended` with its last words when it has ended."""
+        if process.poll() is not None:
+            raise _Ended(problem=f"a process ended with {process.returncode}: {self.log(process).strip()[-1000:]}")
+        return True
+
     def log(self, agent: subprocess.Popen[bytes]) -> str:
         """What a background process has said so far."""
         return self._logs[agent.pid].read_text("utf-8", "replace")
@@ -97,12 +106,13 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _play(stage: _Stage) -> None:
-    https, hub = _free_port(), _free_port()
-    _say("start an authority", f"https 127.0.0.1:{https}, hub 127.0.0.1:{hub}, data in {stage.data}")
-    stage.start(
-        "up", "--data", str(stage.data), "--listen", "127.0.0.1", "--https-port", str(https), "--hub-port", str(hub)
+    authority = stage.start(
+        "up", "--data", str(stage.data), "--listen", "127.0.0.1", "--https-port", "0", "--hub-port", "0"
     )
-    _until(lambda: bool(stage.client.call("GET", "/v1/status")), "the authority to serve")
+    _until(lambda: stage.lives(authority) and bool(stage.client.call("GET", "/v1/status")), "the authority to serve")
+    status = stage.client.call("GET", "/v1/status")
+    https, hub = status["https_port"], status["hub_port"]
+    _say("start an authority", f"https 127.0.0.1:{https}, hub 127.0.0.1:{hub}, data in {stage.data}")
     _say("its CA", f"pin {stage.client.call('GET', '/v1/ca')['pin']}")
 
     agents = {}
@@ -134,20 +144,17 @@ def _play(stage: _Stage) -> None:
     click.echo(click.style("done; everything is cleaned up", bold=True))
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def _until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
     """Wait until `condition()` holds. Raises `Unavailable` when it does not in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(EdgewardError):
+        try:
             if condition():
                 return
+        except _Ended:
+            raise
+        except EdgewardError:
+            pass  # not yet
         time.sleep(0.05)
     raise Unavailable(problem=f"waited {seconds:.0f} s for {what}")
 

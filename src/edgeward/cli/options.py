@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from edgeward import files
-from edgeward.errors import NotFound, UsageError
+from edgeward.errors import UsageError
 from edgeward.model.token import Secret
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 SOCKET = "admin.sock"
+
+_MAX_SECRET = 64 * 1024
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -74,10 +75,8 @@ def secret(value: str, what: str) -> Secret:
     if value == "-":
         return Secret(sys.stdin.readline().strip())
     if value.startswith("@"):
-        try:
-            return Secret(files.read_plain(Path(value[1:])).decode("utf-8", "replace").strip())
-        except NotFound as error:
-            raise UsageError(problem=f"there is no file {value[1:]}") from error
+        # links and pipes are how shells and orchestrators hand over secrets: whoever typed the name means what is there
+        return Secret(read_input(value[1:], _MAX_SECRET)[:_MAX_SECRET].decode("utf-8", "replace").strip())
     click.echo(
         f"{click.style('warning:', fg='yellow')} {what} on the command line is visible to every user of this machine;"
         " write @FILE or - instead",
