@@ -110,7 +110,9 @@ class JoinToken:
         if not all(parts[1:]) or len(text) > MAX_BEARER + 65:
             raise BadToken(why="a part of it is missing or far too long")
         if not all(map(_PART.fullmatch, parts[1:])):
-            raise BadToken(why="there is something in it that belongs to no token; perhaps it was cut or has a line break")
+            raise BadToken(
+                why="there is something in it that belongs to no token; perhaps it was cut or has a line break"
+            )
         return JoinToken(pin=parts[0], bearer=Secret(".".join(parts[1:])))
 
     @property
