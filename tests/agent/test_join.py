@@ -231,7 +231,7 @@ def lines_of(process: subprocess.Popen, words: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_agent_stops_when_asked_with_exit_0_and_there_is_only_one(cloud, token, tmp_path, number):
     assert join(cloud, token, tmp_path / "edge", "--hub", "127.0.0.1:1") == 0
-    command = [sys.executable, "-m", "edgeward.cli", "agent", "--dir", str(tmp_path / "edge")]
+    command = [sys.executable, "-m", "edgeward", "agent", "--dir", str(tmp_path / "edge")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         said = lines_of(process, "not connected")
         assert "will be renewed at" in said
