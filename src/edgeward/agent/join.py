@@ -68,7 +68,8 @@ async def join(
                 break
             except (Unreachable, HandshakeFailed) as error:  # another address of the same authority may do
                 failure = failure or error
-                _log.warning("%s", error)
+                if len(servers) > 1:
+                    _log.warning("%s", error)
         else:
             raise failure or UsageError(problem="there is no address to try")
         files.write_ca(enrolled.ca)

@@ -1,5 +1,6 @@
 """Why a TLS handshake failed, in words: OpenSSL's reasons as sentences about the peer, and the alerts that went with them."""
 
+import os
 import re
 import ssl
 from dataclasses import dataclass
@@ -60,3 +61,10 @@ def explain(error: ssl.SSLError) -> tuple[str, str | None]:
     if known is not None:
         return known
     return (reason or str(error)).lower().replace("_", " "), None
+
+
+def explain_connecting(error: OSError) -> str:
+    """Why a TCP connection could not be made: the system's words, because asyncio's own say only that it was not."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -19,7 +19,7 @@ from typing import Any
 from edgeward.errors import HandshakeFailed, Unreachable
 from edgeward.transports import hello
 from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
-from edgeward.transports.reasons import HandshakeFailure, explain
+from edgeward.transports.reasons import HandshakeFailure, explain, explain_connecting
 
 _PIECE = 16384
 """Octets that pass through OpenSSL's memory at a time: one record. Its buffers grow to the largest piece ever and never shrink."""
@@ -591,7 +591,7 @@ async def connect(
     except OSError as error:
         if connection is not None:
             raise
-        raise Unreachable(address=address, why=error.strerror or str(error)) from error
+        raise Unreachable(address=address, why=explain_connecting(error)) from error
     finally:
         side.done.cancel()  # nobody waits for it any more
         if connection is not None and protocol is None:
