@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import Home, Server, client_context, private_directory, server, until, without_traceback
+from tests.support.server import Server, client_context, private_directory, server, until, without_traceback
 from tests.support.world import csr
 
 RACES = int(os.environ.get("EDGEWARD_RACES", "3"))
