@@ -36,6 +36,7 @@ class ServerCredential:
     certificate: bytes
     key: CertificateIssuerPrivateKeyTypes
     serial: str
+    issuer_id: int
     names: tuple[str, ...]
     not_after: datetime
 
@@ -57,9 +58,7 @@ class Authorities:
 
     async def open(self, name: str, now: datetime) -> Issuer:
         """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up."""
-        active = next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
-        if active is None:
-            active = await self._create(name, now)
+        active = await self._present_issuer() or await self._create(name, now)
         self._issuance.use(SigningIssuer.of(active, self._keys.signer(active.key)))
         self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
         abandoned = await self._issuance.recover(now)
@@ -92,7 +91,17 @@ class Authorities:
         event = Event(
             at=now, actor="edgeward", action="ca.created", object="authority", facts={"name": name, "pin": issuer.pin}
         )
-        return await self._store.add_issuer(issuer, record, event)
+        try:
+            return await self._store.add_issuer(issuer, record, event)
+        except AlreadyExists:  # another server on this store was first
+            self._keys.remove(ref)
+            first = await self._present_issuer()
+            if first is None:
+                raise
+            return first
+
+    async def _present_issuer(self) -> Issuer | None:
+        return next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
 
     async def adopt(
         self, certificate: bytes, key: CertificateIssuerPrivateKeyTypes, *, actor: str, now: datetime
@@ -161,7 +170,7 @@ class Authorities:
             Order(
                 profile="server",
                 requested=csr.asked_by_key(key.public_key()),
-                grant=Grant(identity=wanted[0][:64], names=tuple(names.server_name(name) for name in wanted)),
+                grant=Grant(identity=_common_name(wanted), names=tuple(names.server_name(name) for name in wanted)),
                 actor="edgeward",
                 evidence="edgeward",
                 at=now,
@@ -172,7 +181,12 @@ class Authorities:
         await self._remember(issued.serial, ref, present, now)
         _log.info("new server certificate %s for %s", issued.serial, ", ".join(wanted))
         return ServerCredential(
-            certificate=issued.der, key=key, serial=issued.serial, names=wanted, not_after=issued.plan.not_after
+            certificate=issued.der,
+            key=key,
+            serial=issued.serial,
+            issuer_id=self.active.id,
+            names=wanted,
+            not_after=issued.plan.not_after,
         )
 
     async def _remember(self, serial: str, ref: KeyRef, old: ServerCredential | None, now: datetime) -> None:
@@ -212,6 +226,7 @@ class Authorities:
             certificate=record.der,
             key=key,
             serial=record.serial,
+            issuer_id=record.issuer_id,
             names=tuple(names.show(name) for name in san),
             not_after=record.not_after,
         )
@@ -221,9 +236,14 @@ class Authorities:
         lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         return (
             set(present.names) == set(wanted)
-            and certificate.issuer == self._issuance.issuer.certificate.subject
+            and present.issuer_id == self.active.id
             and now < present.not_after - lifetime * RENEW_FRACTION
         )
+
+
+def _common_name(wanted: Sequence[str]) -> str:
+    """The first name that a common name can hold whole (RFC 5280 appendix A, ub-common-name)."""
+    return next((name for name in wanted if len(name) <= 64), "edgeward")
 
 
 def judge_ca(certificate: bytes, key: CertificateIssuerPrivateKeyTypes, now: datetime) -> tuple[str, ...]:

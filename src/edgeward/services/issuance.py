@@ -1,7 +1,7 @@
 """The one road to a certificate: decide, planned row, sign, conform, issued row. Whoever wants a certificate goes through here.
 
 The row exists before the signature does, so that no certificate can exist without a record; a failure in between abandons the row at
-once, and a crash in between abandons it at the next start (`recover`).
+once, or before the next enrolment when the store fails just then, and a crash in between abandons it at the next start (`recover`).
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 
-from edgeward.errors import EdgewardError, NotConforming
+from edgeward.errors import EdgewardError, NotConforming, StoreUnavailable
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
 from edgeward.pki import parse
@@ -93,6 +93,7 @@ class Issuance:
         self._trust_domain = trust_domain
         self._octets = octets
         self._issuer: SigningIssuer | None = None
+        self._left: list[CertificateRecord] = []
 
     def use(self, issuer: SigningIssuer) -> None:
         """Sign with this issuer from now on."""
@@ -123,12 +124,12 @@ class Issuance:
         try:
             der = sign(plan, issuer.key)
             conform(der, plan, issuer.remote_key)
+            await self._store.issue(
+                issuer.issuer.id, serial, der, hashlib.sha256(der).digest(), order.at, _event(order, plan, serial)
+            )
         except Exception:  # whatever it was, the row must not stay planned; the error goes on its way
-            await self._abandon(record, order.at, "signing failed")
+            await self._abandon(record, order.at, "it could not be signed or recorded")
             raise
-        await self._store.issue(
-            issuer.issuer.id, serial, der, hashlib.sha256(der).digest(), order.at, _event(order, plan, serial)
-        )
         return Issued(der=der, serial=serial, plan=plan)
 
     def self_signed(
@@ -173,6 +174,12 @@ class Issuance:
         )
         return der, record
 
+    async def settle(self, at: datetime) -> None:
+        """Abandon what could not be abandoned when it should have been, because the store failed. Before a token is looked at."""
+        left, self._left = self._left, []
+        for record in left:
+            await self._abandon(record, at, "the store failed")
+
     async def recover(self, at: datetime) -> int:
         """At start-up: abandon whatever a crash left planned. How many rows that were."""
         left = await self._store.planned()
@@ -190,6 +197,9 @@ class Issuance:
         )
         try:
             await self._store.abandon(record.issuer_id, record.serial, at, event)
+        except StoreUnavailable as error:
+            self._left.append(record)
+            _log.warning("certificate %s could not be abandoned yet: %s", record.serial, error)
         except EdgewardError as error:
             _log.warning("certificate %s could not be abandoned: %s", record.serial, error)
 

@@ -4,6 +4,7 @@ import fnmatch
 import hmac
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
@@ -23,7 +24,7 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
     """For which names, and until when, KubeEdge's tokens are honoured."""
 
     pattern: str
-    until: datetime
+    until: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class KubeEdgeTokens:

@@ -128,6 +128,7 @@ class Registrar:
         node = names.node_name(enrolment.node)
         unproven = csr.read(enrolment.csr)
         spki = hashlib.sha256(unproven.spki).digest()
+        await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)
         requested = csr.prove(unproven)
         if entitlement.key_is_known:
