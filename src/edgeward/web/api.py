@@ -144,7 +144,7 @@ class Api:
 def _body(request: Request, kind: type[_Body]) -> _Body:
     try:
         return msgspec.json.decode(request.body or b"{}", type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadRequest(why=str(error)) from error
 
 
