@@ -42,8 +42,7 @@ class KubeEdgeTokens:
 
     async def accept(self, acceptance: Acceptance, *, actor: str, now: datetime) -> None:
         """Honour KubeEdge's tokens from now on. Raises `UsageError` for a date that is past, `KeyPolicyRefused` for a hardware key."""
-        if acceptance.until <= now:
-            raise UsageError(problem=f"--until {acceptance.until.isoformat()} is in the past")
+        judge(acceptance, now)
         self._mac(b"a probe: may this key be used so?")
         facts: dict[str, str | int | list[str] | None] = {
             "pattern": acceptance.pattern,
@@ -68,3 +67,9 @@ class KubeEdgeTokens:
         if not fnmatch.fnmatchcase(node, self._acceptance.pattern):
             raise TokenNotForNode(node=node)
         return True
+
+
+def judge(acceptance: Acceptance, now: datetime) -> None:
+    """Raise `UsageError` for a date that is past."""
+    if acceptance.until <= now:
+        raise UsageError(problem=f"--until {acceptance.until.isoformat()} is in the past")

@@ -23,6 +23,7 @@ from edgeward.model.http import Request, Response
 from edgeward.model.token import Token
 from edgeward.pki import keys, names, parse, pem
 from edgeward.pki.formats import pkcs8
+from edgeward.services import kubeedge_tokens
 from edgeward.services.authorities import Authorities
 from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
 from edgeward.services.registrar import Registrar
@@ -314,6 +315,8 @@ async def _import(platform: Platform, request: Request) -> Response:
     body = _body(request, Import)
     key = pkcs8.read(_octets(body.key, "key"))
     now, actor = platform.now(), _actor(request)
+    if body.kubeedge_tokens is not None:
+        kubeedge_tokens.judge(body.kubeedge_tokens, now)
     issuer, deviations = await platform.authorities.adopt(
         _octets(body.certificate, "certificate"), keys.issuer_key(key), actor=actor, now=now
     )
