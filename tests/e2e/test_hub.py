@@ -277,16 +277,33 @@ RESUMPTIONS = {
 }
 
 
-@pytest.mark.parametrize("kind", RESUMPTIONS)
-@pytest.mark.parametrize("restarted", [False, True], ids=["", "after a restart"])
-def test_t34_no_resumption_brings_a_revoked_node_back(authority: Server, kind: str, restarted: bool) -> None:
-    node = f"t34-{'-'.join(kind.lower().split())}-{int(restarted)}".replace(".", "-")
-    settings = dict(RESUMPTIONS[kind])
-    ticket = settings.pop("ticket")
-    context = authority.context(authority.device(node), **settings)
-    if not ticket:
-        context.options |= ssl.OP_NO_TICKET
-    headers = f"Node_id: {node}\r\nConnectionuse: msg\r\n"
+def test_t34_no_resumption_brings_a_revoked_node_back(authority: Server) -> None:
+    """Not by session ID, ticket or PSK, before a restart and after it."""
+    before = []
+    for kind, settings in RESUMPTIONS.items():
+        node = f"t34-{'-'.join(kind.lower().split())}".replace(".", "-")
+        tls = {name: value for name, value in settings.items() if name != "ticket"}
+        context = authority.context(authority.device(node), **tls)
+        if not settings["ticket"]:
+            context.options |= ssl.OP_NO_TICKET
+        headers = f"Node_id: {node}\r\nConnectionuse: msg\r\n"
+        before.append((context, one_connection(authority, context, headers), headers))
+        authority.revoke(node)
+    for restarted in (False, True):
+        if restarted:
+            authority.restart()
+        for context, session, headers in before * 2:
+            # refused in TLS is refused as well
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", authority.hub), timeout=10) as tcp,
+            ):
+                again = context.wrap_socket(tcp, server_hostname="127.0.0.1", session=session)
+                assert ask_upgrade(again, headers) in (0, 403)
+
+
+def one_connection(authority: Server, context: ssl.SSLContext, headers: str) -> ssl.SSLSession | None:
+    """A connection that ends cleanly, with a close frame and close_notify; its TLS session."""
     with socket.create_connection(("127.0.0.1", authority.hub), timeout=10) as tcp:
         tls = context.wrap_socket(tcp, server_hostname="127.0.0.1")
         assert ask_upgrade(tls, headers) == 101
@@ -297,14 +314,7 @@ def test_t34_no_resumption_brings_a_revoked_node_back(authority: Server, kind: s
         session = tls.session
         with contextlib.suppress(OSError, ValueError):
             tls.unwrap()
-    authority.revoke(node)
-    if restarted:
-        authority.restart()
-    for _ in range(3):
-        # refused in TLS is refused as well
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", authority.hub), timeout=10) as tcp:
-            again = context.wrap_socket(tcp, server_hostname="127.0.0.1", session=session)
-            assert ask_upgrade(again, headers) in (0, 403)
+    return session
 
 
 def test_t35_after_a_restart_revocation_is_enforced_from_the_first_connection(authority: Server) -> None:

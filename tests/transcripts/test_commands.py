@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ import pytest
 from edgeward import cli
 from tests.support.server import Home, Pair, Server, acknowledged, private_directory, server, until, without_traceback
 from tests.support.world import csr, new_key
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Server]:
+    with server() as one:
+        yield one
 
 
 def every_command(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -53,39 +60,35 @@ def test_an_unknown_option_is_a_usage_error_with_a_hint(
     assert re.fullmatch(r"error: [^\n]*--nonsense[^\n]*[^.\n]\nhint: edgeward [^\n]*--help\n", said.err), said.err
 
 
-def test_json_outputs_parse_and_have_the_promised_members() -> None:
-    with server() as one:
-        one.device("json-1")
-        for words in ("nodes", "token list", "ca show", "audit list", "audit verify", "advertise list"):
-            said = one.run(*words.split(), "--json")
-            assert said.status == 0 and json.loads(said.out) is not None, words
-        (node,) = one.run("nodes", "--json").json
-        assert {"name", "state", "since", "certificate"} <= set(node)
-        assert {"serial", "not_after"} <= set(node["certificate"])
-        assert re.fullmatch(r"[0-9a-f]+", node["certificate"]["serial"])
-        for moment in (node["since"], node["certificate"]["not_after"]):
-            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", moment)
-        made = one.run("token", "new", "--node", "json-2", "--json").json
-        assert made["token"].count(".") == 3 and made["state"] == "valid"
-        revoked = one.run("revoke", "json-1", "--json").json
-        assert revoked["node"] == "json-1" and len(revoked["revoked"]) == 1
+def test_json_outputs_parse_and_have_the_promised_members(authority: Server) -> None:
+    authority.device("json-1")
+    for words in ("nodes", "token list", "ca show", "audit list", "audit verify", "advertise list"):
+        said = authority.run(*words.split(), "--json")
+        assert said.status == 0 and json.loads(said.out) is not None, words
+    node = next(n for n in authority.run("nodes", "--json").json if n["name"] == "json-1")
+    assert {"name", "state", "since", "certificate"} <= set(node)
+    assert {"serial", "not_after"} <= set(node["certificate"])
+    assert re.fullmatch(r"[0-9a-f]+", node["certificate"]["serial"])
+    for moment in (node["since"], node["certificate"]["not_after"]):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", moment)
+    made = authority.run("token", "new", "--node", "json-2", "--json").json
+    assert made["token"].count(".") == 3 and made["state"] == "valid"
+    revoked = authority.run("revoke", "json-1", "--json").json
+    assert revoked["node"] == "json-1" and len(revoked["revoked"]) == 1
 
 
-def test_a_device_whose_request_an_operator_signed_is_admitted() -> None:
-    with server() as one:
-        key = new_key()
-        (one.directory / "device.csr").write_bytes(csr("made-elsewhere", key))
-        out = one.directory / "device.crt"
-        said = one.run("cert", "sign", one.directory / "device.csr", "--node", "vendor-1", "--out", out)
-        assert said.status == 0, said
-        der = subprocess.run(
-            ["openssl", "x509", "-in", str(out), "-outform", "DER"], capture_output=True, check=True
-        ).stdout
-        with one.connect(Pair(der, key), "vendor-1") as connection:
-            assert acknowledged(connection)
-        one.revoke("vendor-1")
-        said = one.run("cert", "sign", one.directory / "device.csr", "--node", "vendor-1")
-        assert said.status == 1 and "blocked" in said.err, "an operator is told, too"
+def test_a_device_whose_request_an_operator_signed_is_admitted(authority: Server) -> None:
+    key = new_key()
+    (authority.directory / "device.csr").write_bytes(csr("made-elsewhere", key))
+    out = authority.directory / "device.crt"
+    said = authority.run("cert", "sign", authority.directory / "device.csr", "--node", "vendor-1", "--out", out)
+    assert said.status == 0, said
+    der = ssl.PEM_cert_to_DER_cert(out.read_text())
+    with authority.connect(Pair(der, key), "vendor-1") as connection:
+        assert acknowledged(connection)
+    authority.revoke("vendor-1")
+    said = authority.run("cert", "sign", authority.directory / "device.csr", "--node", "vendor-1")
+    assert said.status == 1 and "blocked" in said.err, "an operator is told, too"
 
 
 # --------------------------------------------------------------------------------------------------- clean ends

@@ -125,6 +125,10 @@ def verify(inputs: tuple[str, ...]) -> None:
     """Check that requests are signed by the keys inside them: that who asks has the private key.
 
     Exit status: 0 all hold, 1 one does not, 65 one cannot be read.
+
+    \b
+    Example:
+      edgeward csr verify device.csr
     """
     broken: list[EdgewardError] = []
     for name in inputs:
