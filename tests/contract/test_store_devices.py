@@ -55,6 +55,29 @@ def test_a_blocked_device_stays_out_until_it_is_let_back(place: Place) -> None:
     story(place, tell)
 
 
+def test_blocking_a_device_takes_back_the_tokens_that_would_let_it_back(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        back, plain = new_token(unblock=True, uses=2), new_token()
+        other = new_token(node="edge-2", unblock=True)
+        for token in (back, plain, other):
+            await store.add_token(token, event("token.created"))
+        await enrolled(store)
+        await store.block("edge-1", NOON, Reason.UNSPECIFIED, event("node.revoked"))
+        assert await store.token(back.key_id) == replace(back, revoked_at=NOON)
+        assert await store.token(plain.key_id) == plain
+        assert await store.token(other.key_id) == other
+        record = new_record()
+        use = use_of(back, record)
+        await refused(store, TokenSpent, store.plan(record, admission(use=use, uses=2, unblock=True)))
+        later = new_token(unblock=True)
+        await store.add_token(later, event("token.created"))
+        await store.block("edge-1", NOON, Reason.UNSPECIFIED, event("node.revoked"))  # what is decided last counts
+        assert await store.token(later.key_id) == replace(later, revoked_at=NOON)
+        assert (await actions(store)).count("node.revoked") == 2
+
+    story(place, tell)
+
+
 def test_a_device_that_is_blocked_while_its_certificate_is_made_gets_a_revoked_one(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         record = new_record()

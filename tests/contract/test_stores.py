@@ -13,10 +13,10 @@ import pytest
 
 from edgeward.errors import (
     AlreadyExists,
+    CertificateRefused,
     Conflict,
     NodeBlocked,
     NodeHasCertificate,
-    NotFound,
     SerialCollision,
     TokenSpent,
 )
@@ -379,12 +379,24 @@ def test_issue_and_abandon_race_and_one_wins(place: Place) -> None:
     story(place, tell)
 
 
+def test_a_certificate_that_was_shown_and_is_revoked_by_now_renews_nothing(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        shown, other = await enrolled(store), await enrolled(store, "edge-2")
+        await refused(store, CertificateRefused, store.plan(new_record(), admission(renews=other.serial)))
+        await store.plan(new_record(), admission(renews=shown.serial))
+        assert await store.by_serial(shown.serial) == shown
+        await store.revoke([shown.serial], NOON, Reason.KEY_COMPROMISE, event("certificate.revoked"))
+        await refused(store, CertificateRefused, store.plan(new_record(), admission(renews=shown.serial)))
+
+    story(place, tell)
+
+
 def test_an_unused_certificate_gives_way_in_the_same_transaction(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         unused = await enrolled(store)
         other = await enrolled(store, "edge-2")
-        await refused(store, NotFound, store.plan(new_record(), admission(supersedes="ffff")))
-        await refused(store, NotFound, store.plan(new_record(), admission(supersedes=other.serial)))
+        await refused(store, Conflict, store.plan(new_record(), admission(supersedes="ffff")))
+        await refused(store, Conflict, store.plan(new_record(), admission(supersedes=other.serial)))
         newer = new_record(replaces=unused.serial)
         await store.plan(newer, admission(new_name_only=True, supersedes=unused.serial), event("certificate.revoked"))
         gone = await store.by_serial(unused.serial)
@@ -393,7 +405,7 @@ def test_an_unused_certificate_gives_way_in_the_same_transaction(place: Place) -
         assert (await actions(store))[-1] == "certificate.revoked"
         issued = await issue(store, newer)
         await store.first_connection(issued, NOON, event())
-        await refused(store, NotFound, store.plan(new_record(), admission(supersedes=issued.serial)))
+        await refused(store, Conflict, store.plan(new_record(), admission(supersedes=issued.serial)))
         kept = await store.by_serial(issued.serial)
         assert kept is not None
         assert kept.revoked_at is None

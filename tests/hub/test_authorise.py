@@ -10,6 +10,7 @@ import pytest
 from edgeward import errors
 from edgeward.errors import BadName, BadRequest, CertificateRefused, NodeBlocked, WrongIdentity
 from edgeward.hub import authorise
+from edgeward.model.audit import Event
 from edgeward.model.authority import Reason
 from edgeward.model.http import Request
 from tests.support.edges import CAUSE, certificate_of, enrol, new_store, now
@@ -116,6 +117,21 @@ def test_a_renewed_certificate_supersedes_the_old_one_when_it_first_connects():
         return [record.action for record in records if record.object == "node:edge-1"]
 
     assert asyncio.run(scene()) == ["certificate.revoked"]
+
+
+def test_t34_a_certificate_that_is_revoked_while_it_connects_for_the_first_time_is_refused():
+    async def scene():
+        store = await new_store()
+        record = await enrol(store, "edge-1")
+        event = Event(at=now(), actor="operator:test", action="certificate.revoked", object="certificate:1", facts={})
+        revoking = asyncio.create_task(store.revoke([record.serial], now(), Reason.SUPERSEDED, event))
+        await asyncio.sleep(0)  # it waits for its commit, and nobody can read of it yet
+        with pytest.raises(CertificateRefused, match="revoked"):
+            await authorise.admit(store, authorise.claim(request(certificate_of("edge-1"))), now())
+        assert len(await revoking) == 1
+        await store.close()
+
+    asyncio.run(scene())
 
 
 def test_no_certificate_no_session():

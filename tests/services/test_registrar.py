@@ -483,6 +483,37 @@ def test_a_revoked_node_stays_out_on_every_path_until_it_is_let_back() -> None:
     run(story())
 
 
+def test_a_token_made_before_a_revocation_does_not_undo_it() -> None:
+    async def story() -> None:
+        async with world() as w:
+            back, _ = await w.token("edge-1", unblock=True, uses=5)
+            assert await w.enrol("edge-1", back)
+            await w.revoker.revoke("edge-1", Reason.PRIVILEGE_WITHDRAWN, actor="operator:test", now=w.now)
+            await refused(w, TokenRevoked, "edge-1", back)
+            device = await w.store.device("edge-1")
+            assert device is not None and device.blocked_at is not None
+
+    run(story())
+
+
+def test_a_certificate_that_is_revoked_while_it_renews_itself_gets_nothing() -> None:
+    async def story() -> None:
+        async with world() as w:
+            token, _ = await w.token("edge-1")
+            der = await w.enrol("edge-1", token)
+            serial = format(x509.load_der_x509_certificate(der).serial_number, "x")
+            revoking = asyncio.create_task(
+                w.revoker.revoke(f"serial:{serial}", Reason.KEY_COMPROMISE, actor="operator:test", now=w.now)
+            )
+            await asyncio.sleep(0)  # it waits for its commit, and nobody can read of it yet
+            issued = await w.issued()
+            with pytest.raises(CertificateRefused):
+                await w.enrol("edge-1", der)
+            assert await w.issued() == issued and (await revoking).revoked
+
+    run(story())
+
+
 def test_a_lost_answer_is_given_again_to_the_same_key() -> None:
     async def story() -> None:
         async with world() as w:

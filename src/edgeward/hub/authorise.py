@@ -101,6 +101,8 @@ async def admit(store: Store, claimed: Claim, now: datetime) -> Admitted:
     superseded: tuple[bytes, ...] = ()
     if record.connected_at is None:
         gone = await store.first_connection(record, now, _superseded(record, now))
+        # the one wait in here, and meanwhile it may have been revoked
+        _in_force(await store.certificate(claimed.fingerprint) or record, now)
         superseded = tuple(one.fingerprint for one in gone if one.fingerprint is not None)
     return Admitted(node=record.identity, serial=record.serial, fingerprint=claimed.fingerprint, superseded=superseded)
 

@@ -60,6 +60,8 @@ class _Entitlement:
     new_name_only: bool = False
     unblock: bool = False
     supersedes: str | None = None
+    renews: str | None = None
+    """The serial of the certificate that was shown."""
     has_certificate: bool = True
     key_is_known: bool = True
 
@@ -135,7 +137,7 @@ class Registrar:
             for record in await self._store.certificates_of_key(spki):
                 if record.revocation_reason is Reason.KEY_COMPROMISE:
                     raise PolicyRefused(("the public key was reported as compromised",))
-                if _same_answer(record, entitlement, node) and record.der is not None:
+                if _same_answer(record, entitlement, node, enrolment.at) and record.der is not None:
                     return Issued(der=record.der, serial=record.serial, plan=None)
         token = entitlement.token
         if token is not None and token.used >= token.uses:
@@ -213,7 +215,9 @@ class Registrar:
         if enrolment.at > record.not_after + self._grace:
             raise CertificateRefused(why=f"it expired at {record.not_after.isoformat()}")
         await self._not_blocked(node)
-        return _Entitlement(actor=f"node:{node}", evidence=f"certificate:{record.serial}", replaces=record)
+        return _Entitlement(
+            actor=f"node:{node}", evidence=f"certificate:{record.serial}", replaces=record, renews=record.serial
+        )
 
     async def _not_blocked(self, node: str) -> None:
         device = await self._store.device(node)
@@ -265,10 +269,10 @@ class Registrar:
         )
 
 
-def _same_answer(record: CertificateRecord, entitlement: _Entitlement, node: str) -> bool:
+def _same_answer(record: CertificateRecord, entitlement: _Entitlement, node: str, at: datetime) -> bool:
     """Whether this certificate of the same key is what this token got before: then the answer was lost, and is given again."""
     token = entitlement.token
-    return token is not None and record.token == token.key_id and record.identity == node and record.revoked_at is None
+    return token is not None and record.token == token.key_id and record.identity == node and record.valid_at(at)
 
 
 def _admission(entitlement: _Entitlement, enrolment: Enrolment, node: str, serial: str) -> Admission:
@@ -282,6 +286,7 @@ def _admission(entitlement: _Entitlement, enrolment: Enrolment, node: str, seria
         uses=None if token is None else token.uses,
         new_name_only=entitlement.new_name_only,
         supersedes=entitlement.supersedes,
+        renews=entitlement.renews,
         unblock=entitlement.unblock,
     )
 

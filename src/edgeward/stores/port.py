@@ -33,7 +33,8 @@ class Admission:
 
     `use` spends one use of a token that has `uses` in all. `new_name_only`: the node must have no valid certificate at `at`.
     `supersedes` (a serial): that certificate has never connected and is revoked as superseded in the same transaction, before the
-    condition is looked at. `unblock` lets a blocked node back; without it a blocked node is refused.
+    condition is looked at. `renews` (a serial): the certificate that was shown as proof, which must not be revoked. `unblock` lets a
+    blocked node back; without it a blocked node is refused.
     """
 
     at: datetime
@@ -41,6 +42,7 @@ class Admission:
     uses: int | None = None
     new_name_only: bool = False
     supersedes: str | None = None
+    renews: str | None = None
     unblock: bool = False
 
 
@@ -89,7 +91,8 @@ class Store(Protocol):
     async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
         """Write a planned row. With an admission, the device named by `record.identity` is made known and the conditions hold, or
         nothing is written and the refusal is raised: `TokenSpent` (or revoked or expired since it was read), `NodeHasCertificate`,
-        `NodeBlocked`. `SerialCollision` when the serial exists."""
+        `NodeBlocked`, `CertificateRefused` (what was shown is revoked), `Conflict` (what was to give way has connected or is
+        revoked). `SerialCollision` when the serial exists."""
         ...
 
     async def issue(
@@ -121,7 +124,8 @@ class Store(Protocol):
         ...
 
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
-        """Block a device and revoke all its unexpired device certificates in one transaction; those are returned."""
+        """Block a device and revoke all its unexpired device certificates in one transaction; those are returned. Tokens that were
+        made to let it back are revoked as well: what is decided last counts."""
         ...
 
     async def first_connection(

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from edgeward.errors import (
     AlreadyExists,
+    CertificateRefused,
     Conflict,
     EdgewardError,
     NodeBlocked,
     NodeHasCertificate,
-    NotFound,
     SerialCollision,
     TokenSpent,
 )
@@ -212,17 +212,14 @@ class RelationalStore:
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
         """Block a device and revoke its certificates; those revoked now."""
 
-        def work(engine: Engine) -> tuple[int, list[Row]]:
+        def work(engine: Engine) -> tuple[list[Row]] | None:
             row = {"name": node, "at": milliseconds(at), "reason": reason}
-            blocked = engine.many(sql.BLOCK, [row])
-            return blocked, engine.query(sql.REVOKE_NODE, row)
+            changed = engine.many(sql.BLOCK, [row]) + engine.many(sql.REVOKE_WAYS_BACK, [row])
+            revoked = engine.query(sql.REVOKE_NODE, row)
+            return (revoked,) if changed or revoked else None
 
-        def changed(engine: Engine) -> tuple[int, list[Row]] | None:
-            result = work(engine)
-            return result if result[0] or result[1] else None
-
-        result = await self._work(changed, event)
-        return [] if result is None else [rows.certificate(row) for row in result[1]]
+        result = await self._work(work, event)
+        return [] if result is None else [rows.certificate(row) for row in result[0]]
 
     async def first_connection(
         self, record: CertificateRecord, at: datetime, event: Event
@@ -296,8 +293,15 @@ def _admission_steps(record: CertificateRecord, admission: Admission) -> list[St
     if admission.supersedes is not None:
 
         def gone() -> EdgewardError:
-            return NotFound(what="unused certificate", name=admission.supersedes)
+            return Conflict(what=f"certificate {admission.supersedes} gives way no more")
 
         row = {"serial": admission.supersedes, "identity": record.identity, "at": at}
         steps.append(Step(sql.SUPERSEDE_UNCONNECTED, row, gone))
+    if admission.renews is not None:
+
+        def revoked() -> EdgewardError:
+            return CertificateRefused(why="it was revoked just now")
+
+        row = {"serial": admission.renews, "identity": record.identity}
+        steps.append(Step(sql.HOLD_RENEWED, row, revoked))
     return steps

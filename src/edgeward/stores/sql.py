@@ -31,6 +31,10 @@ SUPERSEDE_UNCONNECTED = """
 UPDATE certificate SET revoked_at = :at, revocation_reason = 'superseded'
  WHERE serial = :serial AND identity = :identity AND state = 'issued' AND revoked_at IS NULL AND connected_at IS NULL"""
 
+HOLD_RENEWED = """
+UPDATE certificate SET revoked_at = NULL
+ WHERE serial = :serial AND identity = :identity AND state = 'issued' AND revoked_at IS NULL"""
+
 PLAN = """
 INSERT INTO certificate (issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces,
                          not_before, not_after, planned_at)
@@ -113,6 +117,8 @@ BLOCK = """
 INSERT INTO device (name, created_at, blocked_at, blocked_reason) VALUES (:name, :at, :at, :reason)
     ON CONFLICT (name) DO UPDATE SET blocked_at = excluded.blocked_at, blocked_reason = excluded.blocked_reason
  WHERE device.blocked_at IS NULL"""
+REVOKE_WAYS_BACK = """
+UPDATE token SET revoked_at = :at WHERE node = :name AND unblock = 1 AND revoked_at IS NULL AND used < uses"""
 # one that is planned when its device is blocked is issued in a moment, and must be revoked when it is
 REVOKE_NODE = f"""
 UPDATE certificate SET revoked_at = :at, revocation_reason = :reason

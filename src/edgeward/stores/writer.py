@@ -251,6 +251,7 @@ _ORDER = {
             sql.SPEND,
             sql.ADMIT_DEVICE,
             sql.SUPERSEDE_UNCONNECTED,
+            sql.HOLD_RENEWED,
             sql.PLAN,
             sql.RECORD_USE,
             sql.ISSUE,
