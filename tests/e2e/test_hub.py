@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,6 @@ from tests.support.world import csr, new_key
 
 PROMISED = 5.0
 """Seconds from a revocation to the end of the session."""
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Server]:
-    with server() as one:
-        yield one
 
 
 def refusal(authority: Server, pair: Pair, node: str, **more: Any) -> tuple[int, str]:
