@@ -30,7 +30,8 @@ def find(directory: Path, environment: Mapping[str, str], named: Path | None = N
     if named is None and environment.get("EDGEWARD_PASSPHRASE_FILE"):
         named = Path(environment["EDGEWARD_PASSPHRASE_FILE"])
     if named is not None:
-        return _checked(files.read_private(named), str(named))
+        # secrets are often mounted as a link to where they are today
+        return _checked(files.read_private(named.resolve()), str(named))
     if environment.get("EDGEWARD_PASSPHRASE"):
         return _checked(environment["EDGEWARD_PASSPHRASE"].encode(), "EDGEWARD_PASSPHRASE")
     credentials = environment.get("CREDENTIALS_DIRECTORY")
