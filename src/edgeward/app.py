@@ -26,7 +26,15 @@ import uvloop
 
 import edgeward
 from edgeward import config, files
-from edgeward.errors import AlreadyRunning, BadName, CannotListen, EdgewardError, InsecureFile, UsageError
+from edgeward.errors import (
+    AlreadyRunning,
+    BadName,
+    CannotListen,
+    EdgewardError,
+    InsecureFile,
+    StoreUnavailable,
+    UsageError,
+)
 from edgeward.hub.serve import Hub
 from edgeward.hub.serve import Settings as HubSettings
 from edgeward.keys import passphrase
@@ -48,7 +56,7 @@ from edgeward.stores.port import Store
 from edgeward.stores.sqlite import open_store
 from edgeward.transports import contexts, http, tls, websocket
 from edgeward.transports.limits import RateLimit, TlsLimits
-from edgeward.transports.reasons import HandshakeFailure
+from edgeward.transports.reasons import HandshakeLog
 from edgeward.web.api import Api, Platform
 
 _log = logging.getLogger(__name__)
@@ -214,6 +222,7 @@ class Server:
         self._credential: ServerCredential | None = None
         self._since = now()
         self._reloading = asyncio.Lock()
+        self._handshakes = HandshakeLog(clock=time.monotonic)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -277,7 +286,7 @@ class Server:
         self, name: str, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
     ) -> tls.Listener:
         return tls.Listener(
-            context=lambda: self._contexts[name], inner=inner, limits=limits, refused=_report_handshake, mutual=mutual
+            context=lambda: self._contexts[name], inner=inner, limits=limits, refused=self._handshakes, mutual=mutual
         )
 
     async def _listen(self, factory: Callable[[], asyncio.Protocol], address: str, port: int) -> int:
@@ -295,7 +304,6 @@ class Server:
     async def _listen_for_operators(self) -> None:
         services = self._services
         path = services.directory.path / SOCKET
-        path.unlink(missing_ok=True)
         api = Api(
             Platform(
                 store=services.store,
@@ -315,7 +323,10 @@ class Server:
         self._administration = http.Http(api.respond, now=now, limits=limits)
         old = os.umask(0o177)
         try:
+            path.unlink(missing_ok=True)
             server = await asyncio.get_running_loop().create_unix_server(self._administration, str(path))
+        except OSError as error:
+            raise StoreUnavailable(why=f"cannot make the socket {path}: {error.strerror}") from error
         finally:
             os.umask(old)
         self._listeners.append(server)
@@ -351,6 +362,10 @@ class Server:
             _log.info("reloaded; the server certificate is valid for %s", ", ".join(await self.reload()))
         except EdgewardError as error:
             _log.error("not reloaded: %s", error)
+        except (
+            Exception
+        ):  # the shell of a task: without it the certificate would never be renewed again, and nobody would know
+            _log.exception("not reloaded")
 
     async def renew(self) -> None:
         """For as long as the server runs: look after the server certificate's remaining life."""
@@ -442,10 +457,6 @@ def _prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
     gc.enable()  # the command line switched it off for the sake of short commands
     gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
-
-
-def _report_handshake(failure: HandshakeFailure) -> None:
-    _log.info("handshake with %s failed: %s", failure.address, failure.reason)
 
 
 def local_names() -> tuple[str, ...]:

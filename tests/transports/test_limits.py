@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edgeward.transports import hello
 from edgeward.transports.limits import RateLimit, WaitingRoom, network_of
+from edgeward.transports.reasons import HandshakeFailure, HandshakeLog
 from tests.support.listener import client_hello
 
 
@@ -93,3 +94,19 @@ def test_no_octets_break_the_reading_of_a_hello(at: int, noise: bytes, dropped: 
 
 
 HELLO = client_hello()
+
+
+def test_a_flood_of_failed_handshakes_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    clock = [0.0]
+    log = HandshakeLog(clock=lambda: clock[0], rate=2.0, burst=10.0)
+    failure = HandshakeFailure(address="192.0.2.1", server_name=None, code="closed", reason="it went away")
+    with caplog.at_level("INFO"):
+        for _ in range(1000):
+            log(failure)
+        assert len(caplog.records) == 10
+        clock[0] += 1.0
+        for _ in range(1000):
+            log(failure)
+    assert len(caplog.records) == 12
+    assert "990 failures before this one are not listed" in caplog.messages[10]
+    assert "not listed" not in caplog.messages[11]

@@ -1,9 +1,13 @@
 """Why a TLS handshake failed, in words: OpenSSL's reasons as sentences about the peer, and the alerts that went with them."""
 
+import logging
 import os
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +21,31 @@ class HandshakeFailure:
     """`tls`, `timeout`, `crowded`, `too-large`, `closed`, `plain-http`, `protocol` (ALPN) or `session_reused`."""
     reason: str
     alert: str | None = None
+
+
+class HandshakeLog:
+    """Writes failed handshakes to the log: `burst` lines at once and `rate` a second, so that a flood of strangers cannot fill a disk. The
+    next line says how many were left out. `clock` gives seconds that never go back."""
+
+    def __init__(self, *, clock: Callable[[], float], rate: float = 2.0, burst: float = 100.0) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._burst = self._left = burst
+        self._at = clock()
+        self._omitted = 0
+
+    def __call__(self, failure: HandshakeFailure) -> None:
+        """A handshake failed."""
+        at = self._clock()
+        self._left = min(self._burst, self._left + (at - self._at) * self._rate)
+        self._at = at
+        if self._left < 1.0:
+            self._omitted += 1
+            return
+        self._left -= 1.0
+        omitted, self._omitted = self._omitted, 0
+        more = f" ({omitted} failures before this one are not listed)" if omitted else ""
+        _log.info("handshake with %s failed: %s%s", failure.address, failure.reason, more)
 
 
 _ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_ALERT_(\w+)")
