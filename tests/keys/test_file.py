@@ -122,3 +122,11 @@ def test_a_removed_key_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "keys").iterdir()) == []
     with pytest.raises(NotFound):
         quick(tmp_path / "keys").signer(ref)
+
+
+def test_what_a_crash_left_half_written_is_swept_away(tmp_path: Path) -> None:
+    ref = FileKeys(tmp_path / "keys", WORD, scrypt_n=2**14).create("ec-p256")
+    left = tmp_path / "keys" / f".{ref.name}.key.0123456789abcdef.part"
+    left.write_bytes(b"half a key")
+    assert FileKeys(tmp_path / "keys", WORD).signer(ref)
+    assert not left.exists()

@@ -12,7 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.support.rows import admission, new_record
 from tests.support.world import NOON, World, new_key, run, world
 
-from edgeward.errors import AlreadyExists, BadName, EdgewardError, NotConforming, Unreadable
+from edgeward.errors import AlreadyExists, BadName, EdgewardError, NotConforming, SerialCollision, Unreadable
 from edgeward.keys.memory import MemoryKeys
 from edgeward.model.authority import IssuerState, Origin, Reason
 from edgeward.pki.profile import default_profiles
@@ -352,5 +352,19 @@ def test_names_that_are_none_are_refused_and_an_unchanged_list_writes_nothing() 
             await w.authorities.advertise(["A.example"], actor="operator:test", now=NOON)
             assert await w.store.audit() == before
             assert await w.authorities.advertised() == ("a.example",)
+
+    run(story())
+
+
+def test_a_server_certificate_that_is_not_to_be_leaves_no_key_behind() -> None:
+    async def story() -> None:
+        store, keys, profiles = open_store(":memory:"), MemoryKeys(), default_profiles()
+        issuance = Issuance(store, profiles, "edgeward.internal", octets=lambda number: b"\x07" * number)
+        authorities = Authorities(store, keys, issuance, profiles)
+        issuer = await authorities.open("Edgeward CA", NOON)  # takes the only serial number there is
+        with pytest.raises(SerialCollision):
+            await authorities.server_credential(LOCAL, NOON)
+        assert list(keys._keys) == [issuer.key.name]
+        await store.close()
 
     run(story())

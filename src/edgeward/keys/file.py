@@ -31,6 +31,7 @@ class FileKeys:
         self._scrypt_n = scrypt_n
         self._open: dict[str, CertificateIssuerPrivateKeyTypes] = {}
         files.make_private_directory(directory)
+        files.sweep(directory)  # what a crash left half-written
 
     def create(self, algorithm: str) -> KeyRef:
         """A new key, in its file before this returns."""

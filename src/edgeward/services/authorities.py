@@ -1,5 +1,6 @@
 """The authority itself: its CA, made on first start or imported, and the server certificate that carries the advertised names."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from edgeward.errors import AlreadyExists, InternalError, NotFound, Unreadable
+from edgeward.errors import AlreadyExists, EdgewardError, InternalError, NotFound, Unreadable
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import Event
 from edgeward.model.authority import Issuer, IssuerState, KeyRef, Origin, Reason
@@ -99,6 +100,9 @@ class Authorities:
             if first is None:
                 raise
             return first
+        except EdgewardError:
+            self._keys.remove(ref)
+            raise
 
     async def _present_issuer(self) -> Issuer | None:
         return next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
@@ -114,17 +118,22 @@ class Authorities:
         deviations = judge_ca(certificate, key, now)
         if any(node.certificate is not None for node in await self._store.nodes()):
             raise AlreadyExists(what="a CA with enrolled nodes", name=f"(pin {self.active.pin[:16]}…)")
+        ref = await asyncio.to_thread(self._keys.adopt, key)  # half a second in which nodes are served
         issuer = Issuer(
             id=0,
             certificate=certificate,
-            key=self._keys.adopt(key),
+            key=ref,
             state=IssuerState.ACTIVE,
             origin=Origin.IMPORTED,
             created_at=now,
         )
         facts: dict[str, str | int | list[str] | None] = {"pin": issuer.pin, "deviations": list(deviations)}
         event = Event(at=now, actor=actor, action="ca.imported", object="authority", facts=facts)
-        issuer = await self._store.add_issuer(issuer, None, event, retire_active=True)
+        try:
+            issuer = await self._store.add_issuer(issuer, None, event, retire_active=True)
+        except EdgewardError:
+            self._keys.remove(ref)  # no row speaks of it
+            raise
         self._issuance.use(SigningIssuer.of(issuer, key))
         self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
         return issuer, deviations
@@ -164,21 +173,26 @@ class Authorities:
         present = await self._present()
         if present is not None and self._still_good(present, wanted, now):
             return present
-        ref = self._keys.create("ec-p256")
-        key = self._keys.signer(ref)
-        issued = await self._issuance.issue(
-            Order(
-                profile="server",
-                requested=csr.asked_by_key(key.public_key()),
-                grant=Grant(identity=_common_name(wanted), names=tuple(names.server_name(name) for name in wanted)),
-                actor="edgeward",
-                evidence="edgeward",
-                at=now,
+        ref = await asyncio.to_thread(self._keys.create, "ec-p256")  # half a second in which nodes are served
+        try:
+            key = self._keys.signer(ref)
+            issued = await self._issuance.issue(
+                Order(
+                    profile="server",
+                    requested=csr.asked_by_key(key.public_key()),
+                    grant=Grant(identity=_common_name(wanted), names=tuple(names.server_name(name) for name in wanted)),
+                    actor="edgeward",
+                    evidence="edgeward",
+                    at=now,
+                )
             )
-        )
-        if issued.plan is None:
-            raise InternalError(problem="a server certificate was issued without a plan")
-        await self._remember(issued.serial, ref, present, now)
+            if issued.plan is None:
+                raise InternalError(problem="a server certificate was issued without a plan")
+            before = await self._remember(issued.serial, ref, now)
+        except EdgewardError:
+            self._keys.remove(ref)  # no row speaks of it
+            raise
+        await self._retire(before, present, now)
         _log.info("new server certificate %s for %s", issued.serial, ", ".join(wanted))
         return ServerCredential(
             certificate=issued.der,
@@ -189,15 +203,18 @@ class Authorities:
             not_after=issued.plan.not_after,
         )
 
-    async def _remember(self, serial: str, ref: KeyRef, old: ServerCredential | None, now: datetime) -> None:
+    async def _remember(self, serial: str, ref: KeyRef, now: datetime) -> KeyRef | None:
+        """Make this pair the server's. The key of the one before it."""
         text = await self._store.setting(_SERVER)
         event = Event(
             at=now, actor="edgeward", action="server-certificate.changed", object=f"certificate:{serial}", facts={}
         )
         await self._store.put_setting(_SERVER, msgspec.json.encode(_Remembered(serial, str(ref))).decode(), event)
-        if text is not None:
-            before = msgspec.json.decode(text, type=_Remembered)
-            self._keys.remove(KeyRef.parse(before.key))
+        return None if text is None else KeyRef.parse(msgspec.json.decode(text, type=_Remembered).key)
+
+    async def _retire(self, key: KeyRef | None, old: ServerCredential | None, now: datetime) -> None:
+        if key is not None:
+            self._keys.remove(key)
         if old is not None:
             event = Event(
                 at=now,
