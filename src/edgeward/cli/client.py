@@ -2,7 +2,7 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,21 @@ class Client:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One call; the decoded JSON of its answer."""
         response = self._request(method, path, body)
-        text = response.read()
+        text = self._read(response.read)
         return msgspec.json.decode(text) if text else None
 
     def stream(self, path: str) -> Iterator[Any]:
-        """The JSON objects of an endless answer, as they come."""
+        """The JSON objects of an endless answer, as they come. Raises `Unreachable` when the server stops."""
         response = self._request("GET", path, None)
-        while line := response.readline():
+        while line := self._read(response.readline):
             yield msgspec.json.decode(line)
+        raise Unreachable(address=self._data / SOCKET, why="the server has stopped")
+
+    def _read(self, read: Callable[[], bytes]) -> bytes:
+        try:
+            return read()
+        except (http.client.HTTPException, OSError) as error:
+            raise Unreachable(address=self._data / SOCKET, why="the server closed the connection") from error
 
     def _request(self, method: str, path: str, body: Any) -> http.client.HTTPResponse:
         connection = _Connection(self._data)
@@ -67,7 +74,7 @@ class Client:
                 address=self._data / SOCKET, why=str(error) or "the server closed the connection"
             ) from error
         if response.status >= 400:
-            text = response.read()
+            text = self._read(response.read)
             try:
                 raise Answered(msgspec.json.decode(text))
             except msgspec.DecodeError as error:

@@ -56,7 +56,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])", text.strip())
     if match is None:
         raise UsageError(problem=f"{text!r} is not a duration; write 90s, 30m, 24h, 7d or 2w")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError as error:
+        raise UsageError(problem=f"{text!r} is longer than any time span here") from error
 
 
 def date(text: str) -> datetime:
@@ -65,9 +68,10 @@ def date(text: str) -> datetime:
         parsed = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(problem=f"{text!r} is not a date; write 2026-12-31 or 2026-12-31T12:00:00Z") from error
-    return (
-        parsed.astimezone() if parsed.tzinfo is not None else parsed.replace(tzinfo=datetime.now().astimezone().tzinfo)
-    )
+    try:
+        return parsed.astimezone()  # without a zone it is one of this machine's
+    except (OverflowError, ValueError, OSError) as error:
+        raise UsageError(problem=f"{text!r} is out of range") from error
 
 
 def secret(value: str, what: str) -> Secret:

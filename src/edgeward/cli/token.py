@@ -1,5 +1,6 @@
 """`edgeward token`: join tokens."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,12 @@ import click
 
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, duration, json_option, print_json
+
+
+def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{16}", value) is None:
+        raise click.BadParameter("a key id is 16 hex digits: the first column of `edgeward token list`")
+    return value
 
 
 @click.group()
@@ -71,7 +78,7 @@ def list_(data: Path, as_json: bool) -> None:
 
 
 @command.command("uses")
-@click.argument("key_id")
+@click.argument("key_id", callback=_key_id)
 @data_option
 @json_option
 def uses(data: Path, as_json: bool, key_id: str) -> None:
@@ -90,7 +97,7 @@ def uses(data: Path, as_json: bool, key_id: str) -> None:
 
 
 @command.command("revoke")
-@click.argument("key_id")
+@click.argument("key_id", callback=_key_id)
 @data_option
 @json_option
 def revoke(data: Path, as_json: bool, key_id: str) -> None:
