@@ -377,7 +377,8 @@ class Server:
         """Close the listeners, answer what was asked, close every session."""
         for listener in self._listeners:
             listener.close()
-        (self._services.directory.path / SOCKET).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is in the way of the socket was said when it was to be made
+            (self._services.directory.path / SOCKET).unlink(missing_ok=True)
         if self._enrolment is not None:
             await self._enrolment.close(GRACE)
         await self._services.hub.shutdown()
