@@ -432,6 +432,32 @@ def test_certificates_of_an_identity_and_of_a_key_newest_first(place: Place) -> 
     story(place, tell)
 
 
+def test_of_a_key_with_many_certificates_the_compromised_one_is_never_left_out(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        first = await enrolled(store, spki_sha256=digest("same"))
+        await store.revoke([first.serial], NOON, Reason.KEY_COMPROMISE, event("certificate.revoked"))
+        later = [
+            await enrolled(store, at=NOON + timedelta(seconds=n), spki_sha256=digest("same")) for n in range(1, 31)
+        ]
+        found = [r.serial for r in await store.certificates_of_key(digest("same"))]
+        assert found == [first.serial, *[r.serial for r in reversed(later)][:19]]
+        assert len(await store.valid_certificates("edge-1", "device", NOON)) == 20
+
+    story(place, tell)
+
+
+@pytest.mark.parametrize("set_back", [0, 60], ids=["in one moment", "after the clock was set back"])
+def test_a_certificate_never_supersedes_the_one_that_replaces_it(place: Place, set_back: int) -> None:
+    async def tell(store: RelationalStore) -> None:
+        old = await enrolled(store)
+        new = await enrolled(store, at=NOON - timedelta(seconds=set_back), replaces=old.serial)
+        assert await store.first_connection(old, NOON, event("certificate.revoked")) == []
+        gone = await store.first_connection(new, NOON, event("certificate.revoked"))
+        assert [r.serial for r in gone] == [old.serial]
+
+    story(place, tell)
+
+
 def test_revoked_once_and_recorded_once(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         one, two = await enrolled(store, "edge-1"), await enrolled(store, "edge-2")

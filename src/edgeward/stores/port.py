@@ -109,11 +109,11 @@ class Store(Protocol):
     async def certificate(self, fingerprint: bytes) -> CertificateRecord | None: ...
     async def by_serial(self, serial: str) -> CertificateRecord | None: ...
     async def valid_certificates(self, identity: str, profile: str, at: datetime) -> Sequence[CertificateRecord]:
-        """Issued, unrevoked, unexpired certificates of this identity under this profile, newest first."""
+        """Issued, unrevoked, unexpired certificates of this identity under this profile, newest first; the newest twenty of them."""
         ...
 
     async def certificates_of_key(self, spki_sha256: bytes) -> Sequence[CertificateRecord]:
-        """Every certificate issued for this public key, newest first."""
+        """The certificates issued for this public key, those reported as compromised first, then the newest; twenty of them."""
         ...
 
     async def revoke(
@@ -132,7 +132,8 @@ class Store(Protocol):
         self, record: CertificateRecord, at: datetime, event: Event
     ) -> Sequence[CertificateRecord]:
         """Note that a certificate has connected for the first time. Every other valid device certificate of its node that was issued
-        no later is revoked as superseded and returned; `event` is recorded if there is one."""
+        no later, and the one it replaces, is revoked as superseded and returned, but never one that replaces it; `event` is
+        recorded if there is one."""
         ...
 
     # devices and presence

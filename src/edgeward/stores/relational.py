@@ -185,12 +185,12 @@ class RelationalStore:
         return None if row is None else rows.certificate(row)
 
     async def valid_certificates(self, identity: str, profile: str, at: datetime) -> Sequence[CertificateRecord]:
-        """Issued, unrevoked, unexpired certificates of an identity, newest first."""
+        """Issued, unrevoked, unexpired certificates of an identity, the newest ones."""
         row = {"identity": identity, "profile": profile, "at": milliseconds(at)}
         return [rows.certificate(found) for found in await self._reader.query(sql.VALID_CERTIFICATES, row)]
 
     async def certificates_of_key(self, spki_sha256: bytes) -> Sequence[CertificateRecord]:
-        """Every certificate issued for this public key, newest first."""
+        """The certificates issued for this public key: the compromised ones, then the newest."""
         return [rows.certificate(row) for row in await self._reader.query(sql.OF_KEY, {"spki_sha256": spki_sha256})]
 
     async def revoke(

@@ -12,6 +12,9 @@ DEVICE_COLUMNS = "name, created_at, blocked_at, blocked_reason, online_since, of
 TOKEN_COLUMNS = "key_id, digest, node, pattern, uses, used, expires_at, network, unblock, created_at, revoked_at"
 AUDIT_COLUMNS = "n, at, actor, action, object, facts, hash"
 
+MANY = 20
+"""Certificates of one name or one key that anybody has to look at: a device that renews itself without end must not slow others down."""
+
 _VALID = "state = 'issued' AND revoked_at IS NULL AND not_after >= :at"
 
 # ------------------------------------------------------------------------------------------- enrolment, in this order
@@ -98,10 +101,11 @@ BY_SERIAL = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE serial = :seri
 PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned'"
 VALID_CERTIFICATES = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
- WHERE identity = :identity AND profile = :profile AND {_VALID} ORDER BY issued_at DESC, serial"""
+ WHERE identity = :identity AND profile = :profile AND {_VALID} ORDER BY issued_at DESC, serial LIMIT {MANY}"""
 OF_KEY = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
- WHERE spki_sha256 = :spki_sha256 AND state = 'issued' ORDER BY issued_at DESC"""
+ WHERE spki_sha256 = :spki_sha256 AND state = 'issued'
+ ORDER BY COALESCE(revocation_reason, '') = 'keyCompromise' DESC, issued_at DESC LIMIT {MANY}"""
 ADD_ISSUED = f"""
 INSERT INTO certificate ({CERTIFICATE_COLUMNS})
 VALUES (:issuer_id, :serial, :state, :profile, :identity, :spki_sha256, :evidence, :token, :replaces, :not_before, :not_after,
@@ -127,9 +131,11 @@ RETURNING {CERTIFICATE_COLUMNS}"""
 FIRST_CONNECTION = """
 UPDATE certificate SET connected_at = :at
  WHERE issuer_id = :issuer_id AND serial = :serial AND connected_at IS NULL AND revoked_at IS NULL"""
+# who replaces whom is known; times are for the rest, because they may be equal, and clocks are set back
 REVOKE_OLDER = f"""
 UPDATE certificate SET revoked_at = :at, revocation_reason = 'superseded'
- WHERE identity = :identity AND profile = :profile AND serial <> :serial AND issued_at <= :issued_at AND {_VALID}
+ WHERE identity = :identity AND profile = :profile AND serial <> :serial AND {_VALID}
+   AND (serial = :replaces OR issued_at <= :issued_at AND COALESCE(replaces, '') <> :serial)
 RETURNING {CERTIFICATE_COLUMNS}"""
 
 DEVICE = f"SELECT {DEVICE_COLUMNS} FROM device WHERE name = :name"
