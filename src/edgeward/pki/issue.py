@@ -153,7 +153,9 @@ def decide(
     if issuer is not None and requested.spki == issuer.spki:
         broken.append("the public key is the CA's own")
     if profile.ca and issuer is not None and not _leaves_room(issuer.path_length, profile.path_length):
-        broken.append(f"path length: the CA above allows {issuer.path_length} further CAs in a row, and one more comes in")
+        broken.append(
+            f"path length: the CA above allows {issuer.path_length} further CAs in a row, and one more comes in"
+        )
     excess = _excess(profile, requested, subject, granted)
     if grant.strict:
         broken += excess
@@ -244,7 +246,11 @@ def _extensions(
     issuer: Issuing | None,
 ) -> tuple[Planned, ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
-    own = x509.SubjectKeyIdentifier.from_public_key(key) if cross is None else x509.SubjectKeyIdentifier(cross.key_identifier)
+    own = (
+        x509.SubjectKeyIdentifier.from_public_key(key)
+        if cross is None
+        else x509.SubjectKeyIdentifier(cross.key_identifier)
+    )
     planned = (
         *profile.extensions(keys.algorithm(key)),
         tbs.extension(own, False),

@@ -144,7 +144,13 @@ class Issuance:
         Here the row cannot come first, because it hangs on the issuer; nobody has the certificate before both are stored.
         """
         der, plan = self_sign(
-            profile, requested, Grant(identity=identity), key, trust_domain=self._trust_domain, now=now, octets=self._octets
+            profile,
+            requested,
+            Grant(identity=identity),
+            key,
+            trust_domain=self._trust_domain,
+            now=now,
+            octets=self._octets,
         )
         record = CertificateRecord(
             issuer_id=0,

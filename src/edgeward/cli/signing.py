@@ -1,0 +1,334 @@
+"""Signing many requests with an offline CA: check them on all cores, show what will be dropped, sign, write, report; and go on where a
+run before this one stopped.
+
+The rows decide what is done: a request whose key has a valid certificate for the same names gets that one again, also when its file is
+gone. Files are written after their rows, and a file that holds something else is never overwritten unasked.
+"""
+
+import asyncio
+import collections
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from cryptography import x509
+
+from edgeward import app_offline
+from edgeward.cli import offline, reading
+from edgeward.cli.vendor import Checked, check
+from edgeward.cli.writing import WillNotOverwrite
+from edgeward.errors import EdgewardError, PolicyRefused, Unavailable, UsageError, printable
+from edgeward.pki import csr, names, pem
+from edgeward.pki.csr import Requested
+from edgeward.pki.profile import Profile
+from edgeward.services import vendor
+from edgeward.services.offline import OfflineCa, Wanted, chain_below_root
+
+MANY = 256
+"""Requests from which on the checks are worth processes of their own, which take a third of a second to start."""
+
+TOGETHER = 256
+"""Certificates whose rows share a transaction."""
+
+LINES = 1000
+"""Certificates between two lines of progress where nobody watches a bar."""
+
+EXAMPLES = 3
+
+_ENDINGS = {".csr", ".req", ".pem", ".der", ".p10"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A request to sign: its file, and where its certificate goes."""
+
+    name: str
+    out: Path
+
+
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """One request on its way. `status` ends as `signed`, `kept` (there was a certificate before) or `refused`."""
+
+    source: Source
+    requested: Requested | None = None
+    wanted: Wanted | None = None
+    dropped: tuple[str, ...] = ()
+    status: str = ""
+    serial: str = ""
+    not_after: datetime | None = None
+    der: bytes = b""
+    error: str = ""
+    hint: str = ""
+    exit_status: int = 0
+
+    def refuse(self, error: EdgewardError) -> None:
+        """It ends here, with this error."""
+        self.status, self.error, self.hint, self.exit_status = "refused", str(error), error.hint, error.exit_status
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The line of the report."""
+        found: dict[str, Any] = {"request": self.source.name, "status": self.status}
+        if self.wanted is not None:
+            found |= {"identity": self.wanted.identity, "names": [names.show(name) for name in self.wanted.names]}
+        if self.status == "refused":
+            return found | {"error": self.error, "hint": self.hint}
+        return found | {
+            "certificate": str(self.source.out),
+            "serial": self.serial,
+            "not_after": self.not_after,
+            "dropped": list(self.dropped),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What to sign and how. `again`: sign anew what has a certificate; `chain`: write the intermediates behind each certificate."""
+
+    profile: Profile
+    sources: Sequence[Source]
+    identity: str | None = None
+    sans: tuple[x509.GeneralName, ...] = ()
+    again: bool = False
+    force: bool = False
+    chain: bool = False
+    progress: Callable[[str, int], "contextlib.AbstractContextManager[Callable[[int], None]]"] = field(
+        default=lambda _title, _total: contextlib.nullcontext(lambda _done: None)
+    )
+
+
+def sources(inputs: Sequence[str], out: Path) -> list[Source]:
+    """The requests in files and directories, and a certificate in the directory `out` for each: `sub/a.csr` becomes `out/sub/a.crt`.
+
+    Raises `UsageError` when there is none, or when two would be written to one file.
+    """
+    found: list[Source] = []
+    for given in inputs:
+        if Path(given).is_dir():
+            inside = [name for name in reading.files(given) if Path(name).suffix.lower() in _ENDINGS]
+            inside = [name for name in inside if not Path(name).absolute().is_relative_to(out.absolute())] or inside
+            found += [Source(name=n, out=out / Path(n).relative_to(given).with_suffix(".crt")) for n in inside]
+        else:
+            found.append(Source(name=given, out=out / Path(given).with_suffix(".crt").name))
+    if not found:
+        raise UsageError(problem=f"there are no requests ({', '.join(sorted(_ENDINGS))}) in {', '.join(inputs)}")
+    twice = [path for path, count in collections.Counter(source.out for source in found).items() if count > 1]
+    if twice:
+        raise UsageError(problem=f"two requests would be written to {twice[0]}; sign them into different directories")
+    return found
+
+
+def check_all(found: Sequence[Source], progress: Callable[[int], None]) -> Iterator[Checked]:
+    """The requests of `found`, checked in order; on all cores when there are many."""
+    paths = [source.name for source in found]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if len(paths) < MANY or cores < 2:
+        for name in paths:
+            progress(1)
+            yield check(name)
+        return
+    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
+    with ProcessPoolExecutor(cores, mp_context=context) as pool:
+        for checked in pool.map(check, paths, chunksize=64):
+            progress(1)
+            yield checked
+
+
+def prepare(ca: OfflineCa, batch: Batch, now: datetime) -> list[Job]:
+    """Check every request and decide what each would get; nothing is signed and nothing recorded."""
+    jobs, owner = [], dict[str, bytes]()
+    with batch.progress("checking", len(batch.sources)) as progress:
+        for source, checked in zip(batch.sources, check_all(batch.sources, progress), strict=True):
+            job = Job(source=source, error=checked.error, hint=checked.hint, exit_status=checked.status)
+            jobs.append(job)
+            if checked.error:
+                job.status = "refused"
+                continue
+            try:
+                decide(job, ca, batch, csr.proven(checked.der), now)
+                _one_key_a_name(job, owner)
+            except EdgewardError as error:
+                job.refuse(error)
+    return jobs
+
+
+def decide(job: Job, ca: OfflineCa, batch: Batch, requested: Requested, now: datetime) -> None:
+    """Put down what a request is to get. Raises why it gets nothing."""
+    job.requested = requested
+    job.wanted = vendor.wanted(batch.profile, requested, batch.identity, batch.sans)
+    job.dropped = ca.preview(job.wanted, requested, now).dropped
+
+
+def _one_key_a_name(job: Job, owner: dict[str, bytes]) -> None:
+    """Two requests of one run must not both say that they are the same node."""
+    if job.wanted is None or job.requested is None or job.wanted.profile.name == "server":
+        return
+    if owner.setdefault(job.wanted.identity, job.requested.spki) != job.requested.spki:
+        raise PolicyRefused((f"another request of this run is for {job.wanted.identity} too, with another key",))
+
+
+async def sign(
+    ca: OfflineCa,
+    batch: Batch,
+    jobs: Sequence[Job],
+    write: Callable[[Job, bytes], None],
+    now: datetime,
+    refused: Callable[[EdgewardError], object] = lambda _error: None,
+) -> None:
+    """Sign what was prepared and write it: `write` is called with each certificate's PEM, its row being durable, and `refused` with
+    the error of each that is refused."""
+    behind = offline.chain_pem(chain_below_root(ca.chain)) if batch.chain else b""
+    waiting = [job for job in jobs if not job.status]
+    with batch.progress("signing", len(waiting)) as progress:
+        for start in range(0, len(waiting), TOGETHER):
+            together = waiting[start : start + TOGETHER]
+            done = await asyncio.gather(*(_sign_one(ca, batch, job, now) for job in together), return_exceptions=True)
+            for job, error in zip(together, done, strict=True):
+                try:
+                    if isinstance(error, BaseException):
+                        raise error
+                    write(job, pem.encode("CERTIFICATE", job.der) + behind)
+                except Unavailable:
+                    raise  # the disk or the store: whatever comes next would fail as well
+                except EdgewardError as refusal:
+                    job.refuse(refusal)
+                    refused(refusal)
+            progress(len(together))
+
+
+async def _sign_one(ca: OfflineCa, batch: Batch, job: Job, now: datetime) -> None:
+    wanted, requested = job.wanted, job.requested
+    if wanted is None or requested is None:
+        return
+    record = None if batch.again else await ca.present(wanted, requested.spki, now)
+    if record is not None and record.der is not None:
+        job.status, job.serial, job.der, job.not_after = "kept", record.serial, record.der, record.not_after
+        return
+    if not batch.force and str(job.source.out) != "-" and _size(job.source.out):
+        raise WillNotOverwrite(name=job.source.out)
+    issued = await ca.sign(wanted, requested, now)
+    job.status, job.serial, job.der = "signed", issued.serial, issued.der
+    job.not_after = None if issued.plan is None else issued.plan.not_after
+
+
+def _size(path: Path) -> int:
+    """The octets of a file; 0 when it is not there or was left empty by a crash."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def write_file(job: Job, octets: bytes, *, force: bool) -> None:
+    """Write a certificate of many: whole or not at all, without waiting for the disk at each (`settle` does it once)."""
+    path = job.source.out
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if _size(path) and not path.is_symlink() and path.read_bytes() == octets:
+            return
+        if _size(path) and not force:
+            raise WillNotOverwrite(name=path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(octets)
+        temporary.replace(path)
+    except OSError as error:
+        raise Unavailable(problem=f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def settle() -> None:
+    """Have the disk keep what was written."""
+    os.sync()
+
+
+def show_dropped(jobs: Sequence[Job]) -> None:
+    """Say on standard error what requests asked for and will not get, before anything is signed; the same thing once."""
+    heap: dict[str, list[str]] = {}
+    for job in jobs:
+        if not job.status:
+            for dropped in job.dropped:
+                heap.setdefault(dropped, []).append(job.source.name)
+    if len(jobs) > 1:
+        merged: dict[str, list[str]] = {}
+        for what, asking in heap.items():
+            kind = "common name" if what.startswith("common name ") and len(heap) > EXAMPLES else what
+            merged.setdefault(kind, []).extend(asking)
+        heap = merged
+    for what, asking in heap.items():
+        where = f" ({len(asking)} requests: {', '.join(asking[:EXAMPLES])}{', …' if len(asking) > EXAMPLES else ''})"
+        click.echo(f"dropped: the request asks for {printable(what)}{where if len(jobs) > 1 else ''}", err=True)
+
+
+def report(batch: Batch, ca: OfflineCa, jobs: Sequence[Job]) -> dict[str, Any]:
+    """What a run did, for programs: what it counts, and a row for each request."""
+    counts = collections.Counter(job.status for job in jobs)
+    return {
+        "ca": {"subject": ca.signing.certificate.subject.rfc4514_string(), "pin": ca.signing.issuer.pin},
+        "profile": batch.profile.name,
+        "at": app_offline.now(),
+        "signed": counts["signed"],
+        "kept": counts["kept"],
+        "refused": counts["refused"],
+        "results": [job.row for job in jobs],
+    }
+
+
+def report_text(done: dict[str, Any]) -> str:
+    """The report for people: what was refused first, and why."""
+    lines = [
+        f"{done['signed']} signed, {done['kept']} had their certificate before, {done['refused']} refused",
+        f"CA {done['ca']['subject']} (pin {done['ca']['pin'][:16]}…), profile {done['profile']}, {done['at']:%Y-%m-%d %H:%M:%S} UTC",
+        "",
+    ]
+    for row in sorted(done["results"], key=lambda one: str(one["status"] != "refused")):
+        if row["status"] == "refused":
+            lines.append(f"refused  {printable(row['request'])}: {row['error']}")
+        else:
+            lines.append(
+                f"{row['status']:7}  {printable(row['request'])} -> {printable(row['certificate'])}  "
+                f"{printable(row['identity'])}  serial {row['serial']}  until {row['not_after']:%Y-%m-%d}"
+            )
+            lines += [f"         dropped: {printable(dropped)}" for dropped in row["dropped"]]
+    return "\n".join(lines) + "\n"
+
+
+def report_json(done: dict[str, Any]) -> bytes:
+    """The report for programs, indented."""
+    return msgspec.json.format(msgspec.json.encode(done), indent=2) + b"\n"
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Progress on standard error: a bar for a person who watches, a line now and then for a log; nothing for a handful."""
+    if total < 20:
+        yield lambda _done: None
+        return
+    if sys.stderr.isatty():
+        console = import_module("rich.console").Console(stderr=True)
+        with import_module("rich.progress").Progress(console=console) as bar:
+            task = bar.add_task(title, total=total)
+            yield lambda done: bar.advance(task, done)
+        return
+    count, began = 0, time.monotonic()
+
+    def advance(done: int) -> None:
+        nonlocal count
+        before, count = count, count + done
+        if before // LINES != count // LINES or count == total:
+            rate = count / max(time.monotonic() - began, 0.001)
+            click.echo(f"{title}: {count} of {total}, {rate:.0f} a second", err=True)
+
+    yield advance
