@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -38,8 +38,11 @@ from edgeward.services.offline import OfflineCa, Wanted, chain_below_root
 MANY = 256
 """Requests from which on the checks are worth processes of their own, which take a third of a second to start."""
 
-TOGETHER = 256
-"""Certificates whose rows share a transaction."""
+TOGETHER = 1024
+"""Certificates on their way at a time: two of the store's transactions, one being written and one being filled."""
+
+WRITTEN = 256
+"""Certificates that are handed to the thread that writes files at a time."""
 
 LINES = 1000
 """Certificates between two lines of progress where nobody watches a bar."""
@@ -187,25 +190,57 @@ async def sign(
     now: datetime,
     refused: Callable[[EdgewardError], object] = lambda _error: None,
 ) -> None:
-    """Sign what was prepared and write it: `write` is called with each certificate's PEM, its row being durable, and `refused` with
-    the error of each that is refused."""
+    """Sign what was prepared and write it: `write` is called, in a thread, with each certificate's PEM, its row being durable, and
+    `refused` with the error of each that is refused. Raises `Unavailable` when the store or the disk fails: then all would.
+
+    Up to `TOGETHER` are on their way at a time, so that their rows share transactions and one is signed while others are synced.
+    """
     behind = offline.chain_pem(chain_below_root(ca.chain)) if batch.chain else b""
     waiting = [job for job in jobs if not job.status]
-    with batch.progress("signing", len(waiting)) as progress:
-        for start in range(0, len(waiting), TOGETHER):
-            together = waiting[start : start + TOGETHER]
-            done = await asyncio.gather(*(_sign_one(ca, batch, job, now) for job in together), return_exceptions=True)
-            for job, error in zip(together, done, strict=True):
+    queue = iter(waiting)
+    loop = asyncio.get_running_loop()
+    ready: list[Job] = []
+    with batch.progress("signing", len(waiting)) as progress, ThreadPoolExecutor(1) as disk:
+        writing: list[asyncio.Future[None]] = []
+
+        def put(some: list[Job]) -> None:
+            for job in some:
                 try:
-                    if isinstance(error, BaseException):
-                        raise error
                     write(job, pem.encode("CERTIFICATE", job.der) + behind)
                 except Unavailable:
-                    raise  # the disk or the store: whatever comes next would fail as well
-                except EdgewardError as refusal:
-                    job.refuse(refusal)
-                    refused(refusal)
-            progress(len(together))
+                    raise
+                except EdgewardError as error:
+                    job.refuse(error)
+                    refused(error)
+
+        def flush() -> None:
+            writing.append(loop.run_in_executor(disk, put, ready[:]))
+            progress(len(ready))
+            ready.clear()
+
+        async def work() -> None:
+            for job in queue:
+                try:
+                    await _sign_one(ca, batch, job, now)
+                except Unavailable:
+                    raise
+                except EdgewardError as error:
+                    job.refuse(error)
+                    refused(error)
+                    progress(1)
+                    continue
+                ready.append(job)
+                if len(ready) >= WRITTEN:
+                    flush()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(TOGETHER, len(waiting))):
+                    group.create_task(work())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        flush()
+        await asyncio.gather(*writing)
 
 
 async def _sign_one(ca: OfflineCa, batch: Batch, job: Job, now: datetime) -> None:
@@ -216,35 +251,43 @@ async def _sign_one(ca: OfflineCa, batch: Batch, job: Job, now: datetime) -> Non
     if record is not None and record.der is not None:
         job.status, job.serial, job.der, job.not_after = "kept", record.serial, record.der, record.not_after
         return
-    if not batch.force and str(job.source.out) != "-" and _size(job.source.out):
+    if not batch.force and str(job.source.out) != "-" and _size(str(job.source.out)):
         raise WillNotOverwrite(name=job.source.out)
     issued = await ca.sign(wanted, requested, now)
     job.status, job.serial, job.der = "signed", issued.serial, issued.der
     job.not_after = None if issued.plan is None else issued.plan.not_after
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     """The octets of a file; 0 when it is not there or was left empty by a crash."""
     try:
-        return path.lstat().st_size
+        return os.lstat(path).st_size
     except OSError:
         return 0
 
 
 def write_file(job: Job, octets: bytes, *, force: bool) -> None:
     """Write a certificate of many: whole or not at all, without waiting for the disk at each (`settle` does it once)."""
-    path = job.source.out
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = str(job.source.out)
+    parent, _, name = path.rpartition("/")
+    temporary = f"{parent or '.'}/.{name}.{os.getpid()}.tmp"
     try:
-        if _size(path) and not path.is_symlink() and path.read_bytes() == octets:
-            return
-        if _size(path) and not force:
-            raise WillNotOverwrite(name=path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(octets)
-        temporary.replace(path)
+        if _size(path):
+            if not job.source.out.is_symlink() and job.source.out.read_bytes() == octets:
+                return
+            if not force:
+                raise WillNotOverwrite(name=path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(temporary, flags, 0o644)
+        except FileNotFoundError:
+            job.source.out.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(temporary, flags, 0o644)
+        try:
+            os.write(descriptor, octets)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)  # noqa: PTH105  # a Path for each of thousands costs more than the call
     except OSError as error:
         raise Unavailable(problem=f"{path}: {(error.strerror or str(error)).lower()}") from error
 
