@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("watch", "Print the messages that nodes send, one JSON object a line."),
     "ca": ("ca", "Show, import and export the CA; make offline CAs."),
     "cert": ("cert", "Sign certificate requests, one or thousands; self-signed and cross certificates."),
+    "kit": ("kit", "Lay out what a device or a platform needs for mutual TLS."),
     "advertise": ("advertise", "The names and addresses that clients dial."),
     "audit": ("audit", "Read the audit log and verify its chain."),
     "inspect": ("inspect", "Say in words what a file, a directory or a live server holds."),

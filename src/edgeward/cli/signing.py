@@ -8,6 +8,7 @@ gone. Files are written after their rows, and a file that holds something else i
 import asyncio
 import collections
 import contextlib
+import errno
 import multiprocessing
 import os
 import sys
@@ -195,28 +196,11 @@ async def sign(
 
     Up to `TOGETHER` are on their way at a time, so that their rows share transactions and one is signed while others are synced.
     """
-    behind = offline.chain_pem(chain_below_root(ca.chain)) if batch.chain else b""
     waiting = [job for job in jobs if not job.status]
-    queue = iter(waiting)
-    loop = asyncio.get_running_loop()
-    ready: list[Job] = []
     with batch.progress("signing", len(waiting)) as progress, ThreadPoolExecutor(1) as disk:
-        writing: list[asyncio.Future[None]] = []
-
-        def put(some: list[Job]) -> None:
-            for job in some:
-                try:
-                    write(job, pem.encode("CERTIFICATE", job.der) + behind)
-                except Unavailable:
-                    raise
-                except EdgewardError as error:
-                    job.refuse(error)
-                    refused(error)
-
-        def flush() -> None:
-            writing.append(loop.run_in_executor(disk, put, ready[:]))
-            progress(len(ready))
-            ready.clear()
+        behind = offline.chain_pem(chain_below_root(ca.chain)) if batch.chain else b""
+        outbox = _Outbox(write, refused, progress, disk, behind)
+        queue = iter(waiting)
 
         async def work() -> None:
             for job in queue:
@@ -227,11 +211,7 @@ async def sign(
                 except EdgewardError as error:
                     job.refuse(error)
                     refused(error)
-                    progress(1)
-                    continue
-                ready.append(job)
-                if len(ready) >= WRITTEN:
-                    flush()
+                outbox.add(job)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -239,8 +219,55 @@ async def sign(
                     group.create_task(work())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        flush()
-        await asyncio.gather(*writing)
+        await outbox.close()
+
+
+class _Outbox:
+    """What was signed and is to be written, some at a time, by the one thread of `disk`."""
+
+    def __init__(
+        self,
+        write: Callable[[Job, bytes], None],
+        refused: Callable[[EdgewardError], object],
+        progress: Callable[[int], None],
+        disk: ThreadPoolExecutor,
+        behind: bytes,
+    ) -> None:
+        self._write = write
+        self._refused = refused
+        self._progress = progress
+        self._disk = disk
+        self._behind = behind
+        self._ready: list[Job] = []
+        self._writing: list[asyncio.Future[None]] = []
+
+    def add(self, job: Job) -> None:
+        """This one is done."""
+        self._ready.append(job)
+        if len(self._ready) >= WRITTEN:
+            self._flush()
+
+    async def close(self) -> None:
+        """Write the rest. Raises the `Unavailable` of any write."""
+        self._flush()
+        await asyncio.gather(*self._writing)
+
+    def _flush(self) -> None:
+        some, self._ready = self._ready, []
+        self._writing.append(asyncio.get_running_loop().run_in_executor(self._disk, self._put, some))
+        self._progress(len(some))
+
+    def _put(self, some: list[Job]) -> None:
+        for job in some:
+            if job.status == "refused":
+                continue
+            try:
+                self._write(job, pem.encode("CERTIFICATE", job.der) + self._behind)
+            except Unavailable:
+                raise
+            except EdgewardError as error:
+                job.refuse(error)
+                self._refused(error)
 
 
 async def _sign_one(ca: OfflineCa, batch: Batch, job: Job, now: datetime) -> None:
@@ -284,7 +311,8 @@ def write_file(job: Job, octets: bytes, *, force: bool) -> None:
             job.source.out.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(temporary, flags, 0o644)
         try:
-            os.write(descriptor, octets)
+            if os.write(descriptor, octets) != len(octets):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(descriptor)
         os.replace(temporary, path)  # noqa: PTH105  # a Path for each of thousands costs more than the call

@@ -50,7 +50,7 @@ def _server(profile: Profile, requested: Requested, identity: str | None, sans: 
     if not found and identity is None:
         found = tuple(name for name in requested.names if isinstance(name, _SERVER_KINDS))
     if not found:
-        taken = requests.name_from_subject(_named(identity)) if identity is not None else _from_subject(requested)
+        taken = named_host(identity) if identity is not None else _from_subject(requested)
         found = (taken,) if taken is not None else ()
     found = tuple(dict.fromkeys(found))
     if not found:
@@ -63,12 +63,11 @@ def _server(profile: Profile, requested: Requested, identity: str | None, sans: 
     return Wanted(profile=profile, identity=common, names=found)
 
 
-def _named(identity: str) -> x509.Name:
-    return (
-        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, identity)])
-        if 0 < len(identity) <= 64
-        else x509.Name([])
-    )
+def named_host(name: str) -> x509.GeneralName | None:
+    """The alternative name that `name` stands for when it looks like a host name or an address; None otherwise."""
+    if not 0 < len(name) <= 64:
+        return None
+    return requests.name_from_subject(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
 
 
 def _from_subject(requested: Requested) -> x509.GeneralName | None:
