@@ -90,9 +90,9 @@ def device(data: Path, **options: Any) -> None:
         raise UsageError(problem="say for whom: --node NAME, or --csr FILE with the name in it")
     if options["ca_dir"] is None and (options["sans"] or options["days"] is not None):
         raise UsageError(problem="--san and --days need an offline CA: the authority's profile decides for --data")
-    lock = _lock(options["password"], options["out"])
     if options["request"] is not None and _form(options["out"]) == "pkcs12":
         raise UsageError(problem="a PKCS#12 holds the private key, which the vendor has: make a folder or a .zip")
+    lock = _lock(options["password"], options["out"])
     vendors = options["request"] is not None
     _in_the_way(options, ["ca.crt", "device.crt", _NOTE if vendors else "device.key"])
     key, requested, octets = _requested(options)

@@ -152,7 +152,7 @@ def check_all(found: Sequence[Source], progress: Callable[[int], None]) -> Itera
 
 def prepare(ca: OfflineCa, batch: Batch, now: datetime) -> list[Job]:
     """Check every request and decide what each would get; nothing is signed and nothing recorded."""
-    jobs, owner = [], dict[str, bytes]()
+    jobs: list[Job] = []
     with batch.progress("checking", len(batch.sources)) as progress:
         for source, checked in zip(batch.sources, check_all(batch.sources, progress), strict=True):
             job = Job(source=source, error=checked.error, hint=checked.hint, exit_status=checked.status)
@@ -162,9 +162,9 @@ def prepare(ca: OfflineCa, batch: Batch, now: datetime) -> list[Job]:
                 continue
             try:
                 decide(job, ca, batch, csr.proven(checked.der), now)
-                _one_key_a_name(job, owner)
             except EdgewardError as error:
                 job.refuse(error)
+    _one_key_a_name(jobs)
     return jobs
 
 
@@ -175,12 +175,15 @@ def decide(job: Job, ca: OfflineCa, batch: Batch, requested: Requested, now: dat
     job.dropped = ca.preview(job.wanted, requested, now).dropped
 
 
-def _one_key_a_name(job: Job, owner: dict[str, bytes]) -> None:
-    """Two requests of one run must not both say that they are the same node."""
-    if job.wanted is None or job.requested is None or job.wanted.profile.name == "server":
-        return
-    if owner.setdefault(job.wanted.identity, job.requested.spki) != job.requested.spki:
-        raise PolicyRefused((f"another request of this run is for {job.wanted.identity} too, with another key",))
+def _one_key_a_name(jobs: Sequence[Job]) -> None:
+    """Refuse requests with different keys that say that they are the same node: at most one of them is, and nobody here knows which."""
+    claims: dict[str, dict[bytes, list[Job]]] = {}
+    for job in jobs:
+        if job.wanted is not None and job.requested is not None and job.wanted.profile.name != "server":
+            claims.setdefault(job.wanted.identity, {}).setdefault(job.requested.spki, []).append(job)
+    for identity, keys in claims.items():
+        for job in [job for asking in keys.values() for job in asking] if len(keys) > 1 else []:
+            job.refuse(PolicyRefused((f"requests of this run with {len(keys)} different keys are all for {identity}",)))
 
 
 async def sign(

@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 from cryptography import x509
 
-from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable
+from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, UsageError
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin
@@ -25,6 +25,7 @@ from edgeward.pki.csr import Requested
 from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Plan, decide, serial_number
 from edgeward.pki.profile import Profile
 from edgeward.pki.verify import constraints, facts
+from edgeward.services.authorities import SERVER_SETTING
 from edgeward.services.issuance import Issuance, Issued, Order, SigningIssuer
 from edgeward.stores.port import Store
 
@@ -47,6 +48,13 @@ class NoCa(NotFound):
 
     sentence = "there is no CA in {name}"
     remedy = "make one: edgeward ca new --ca-dir {name} --name 'Example Root CA'"
+
+
+class IsAuthority(UsageError):
+    """The data directory of an authority, whose devices have a standing that an offline signature would pass by."""
+
+    sentence = "{name} is the data directory of an authority, which knows of blocked devices and signs itself"
+    remedy = "have the authority sign: edgeward cert sign CSR --node NAME --data {name}"
 
 
 class OfflineCa:
@@ -94,10 +102,12 @@ class OfflineCa:
         await self.open(now)
 
     async def open(self, now: datetime) -> None:
-        """Load the CA and clear up what a crash left. Raises `NoCa`."""
+        """Load the CA and clear up what a crash left. Raises `NoCa`, `IsAuthority`."""
         active = await self._active()
         if active is None:
             raise NoCa(name=self._place)
+        if await self._store.setting(SERVER_SETTING) is not None:
+            raise IsAuthority(name=self._place)
         self._signing = SigningIssuer.of(active, self._keys.signer(active.key))
         text = await self._store.setting(_ABOVE)
         self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))
