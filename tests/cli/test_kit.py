@@ -14,7 +14,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from tests.cli.test_offline_ca import good, here, made, refused, request, rows
+from edgeward import app_offline
+from tests.cli.test_offline_ca import CHEAP, good, here, made, refused, request, rows
 from tests.support.cli import run
 from tests.support.programs import needs, ran
 from tests.support.server import server
@@ -30,6 +31,7 @@ def mode(path: Path) -> int:
 def kits(made: Path) -> Path:
     """A platform and a device of one intermediate CA, a device of a stranger's CA."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app_offline, "FileKeys", CHEAP)
         patch.setenv("EDGEWARD_PASSPHRASE", "correct horse battery")
         patch.chdir(made)
         Path("pw").write_text("a-long-password\n")

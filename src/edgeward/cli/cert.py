@@ -83,7 +83,9 @@ def sign(data: Path, as_json: bool, csrs: tuple[str, ...], **options: Any) -> No
         return
     only = {name: value for name, value in options.items() if value and name not in {"node", "out", "yes"}}
     if only:
-        raise UsageError(problem=f"--{next(iter(only)).replace('_', '-')} needs an offline CA: --ca-dir DIR")
+        raise UsageError(
+            problem=f"--{next(iter(only)).replace('sans', 'san').replace('_', '-')} needs an offline CA: --ca-dir DIR"
+        )
     if len(csrs) != 1 or options["node"] is None:
         raise UsageError(
             problem="the running authority signs one CSR for one --node NAME; for more at once name an offline CA: --ca-dir DIR"

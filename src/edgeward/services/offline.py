@@ -17,7 +17,7 @@ from cryptography import x509
 
 from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, UsageError
 from edgeward.keys.port import KeyStore
-from edgeward.model.audit import Event
+from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin
 from edgeward.pki import csr, parse
 from edgeward.pki import keys as key_rules
@@ -235,6 +235,13 @@ class OfflineCa:
         broken = constraints.violations(subject, (), self._path)
         if broken:
             raise PolicyRefused(tuple(broken))
+
+    async def audit(self) -> list[AuditRecord]:
+        """The whole audit log, oldest first."""
+        found: list[AuditRecord] = []
+        while page := await self._store.audit(found[-1].n if found else 0):
+            found += page
+        return found
 
     async def export_key(self, now: datetime) -> bytes:
         """The CA's private key as PKCS#8 DER in the clear, for an operator who asked for it by name; audited before it is given."""
