@@ -26,7 +26,7 @@ import msgspec
 from cryptography import x509
 
 from edgeward import app_offline
-from edgeward.cli import offline, reading
+from edgeward.cli import offline
 from edgeward.cli.vendor import Checked, check
 from edgeward.cli.writing import WillNotOverwrite
 from edgeward.errors import EdgewardError, PolicyRefused, Unavailable, UsageError, printable
@@ -121,9 +121,7 @@ def sources(inputs: Sequence[str], out: Path) -> list[Source]:
     found: list[Source] = []
     for given in inputs:
         if Path(given).is_dir():
-            inside = [name for name in reading.files(given) if Path(name).suffix.lower() in _ENDINGS]
-            inside = [name for name in inside if not Path(name).absolute().is_relative_to(out.absolute())] or inside
-            found += [Source(name=n, out=out / Path(n).relative_to(given).with_suffix(".crt")) for n in inside]
+            found += _inside(given, out)
         else:
             found.append(Source(name=given, out=out / Path(given).with_suffix(".crt").name))
     if not found:
@@ -131,6 +129,20 @@ def sources(inputs: Sequence[str], out: Path) -> list[Source]:
     twice = [path for path, count in collections.Counter(source.out for source in found).items() if count > 1]
     if twice:
         raise UsageError(problem=f"two requests would be written to {twice[0]}; sign them into different directories")
+    return found
+
+
+def _inside(directory: str, out: Path) -> list[Source]:
+    """The requests below a directory; not what an earlier run wrote, when `out` is below it too."""
+    ours, found = out.absolute(), []
+    for parent, folders, names_here in os.walk(directory):
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and Path(parent, one).absolute() != ours)
+        place = out / Path(parent).relative_to(directory)
+        for name in sorted(names_here):
+            stem, ending = os.path.splitext(name)  # noqa: PTH122  # a Path for each of thousands costs more than the rest
+            path = f"{parent.rstrip('/')}/{name}" if parent != "." else name
+            if ending.lower() in _ENDINGS and not name.startswith(".") and not os.path.islink(path):  # noqa: PTH114  # the same
+                found.append(Source(name=path, out=place / f"{stem}.crt"))
     return found
 
 
