@@ -12,7 +12,10 @@ VECTORS = Path(__file__).parent / "vectors"
 
 def _decoded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: base64.b64decode(v) if k.endswith("_der") and isinstance(v, str) else _decoded(v) for k, v in value.items()}
+        return {
+            k: base64.b64decode(v) if k.endswith("_der") and isinstance(v, str) else _decoded(v)
+            for k, v in value.items()
+        }
     return [_decoded(one) for one in value] if isinstance(value, list) else value
 
 

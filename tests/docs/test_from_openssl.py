@@ -16,6 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "howto" / "from-openssl.md"
 @needs("openssl")
 def test_every_command_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEWARD_PASSPHRASE", "correct horse battery")
     count = 0
     for block in re.findall(r"^```sh[^\n]*\n(.*?)^```", PAGE.read_text(), re.M | re.S):
         for line in block.splitlines():

@@ -86,7 +86,11 @@ class World:
         return await self.tokens.new(Wanted(node=node, **wanted), actor="operator:test", now=self.now)
 
     async def enrol(
-        self, node: str, evidence: Evidence | JoinToken | bytes | None = None, request: bytes | None = None, address: str = "192.0.2.1"
+        self,
+        node: str,
+        evidence: Evidence | JoinToken | bytes | None = None,
+        request: bytes | None = None,
+        address: str = "192.0.2.1",
     ) -> bytes:
         """The certificate for a node: by token, by client certificate (DER), or by an operator when nothing is shown."""
         match evidence:
@@ -108,7 +112,10 @@ class World:
 
     async def issued(self) -> int:
         """How many device certificates there are."""
-        return sum(r.action == "certificate.issued" and '"profile":"device"' in r.facts for r in await self.store.audit(0, 100_000))
+        return sum(
+            r.action == "certificate.issued" and '"profile":"device"' in r.facts
+            for r in await self.store.audit(0, 100_000)
+        )
 
 
 @contextlib.asynccontextmanager

@@ -4,9 +4,8 @@ import asyncio
 import socket
 import threading
 
-from tests.support.fake_cloud import FakeCA
-
 from edgeward.transports import contexts, tls
+from tests.support.fake_cloud import FakeCA
 
 
 class Lost(asyncio.Protocol):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from edgeward import app, files
+from edgeward.cli import ca_new
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
 from edgeward.errors import AlreadyExists, NotRunning, Unreadable, UsageError
@@ -23,7 +24,10 @@ _LIMIT = 1024 * 1024
 
 @click.group()
 def command() -> None:
-    """Show, import and export the CA."""
+    """Show, import and export the authority's CA; make offline CAs."""
+
+
+command.add_command(ca_new.new)
 
 
 @command.command("show")

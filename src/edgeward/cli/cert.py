@@ -1,43 +1,100 @@
-"""`edgeward cert`: certificates for requests that were made elsewhere."""
+"""`edgeward cert`: certificates for requests that were made elsewhere, from the running authority or from an offline CA."""
 
 import base64
+import dataclasses
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from edgeward import files
+from edgeward import app_offline, files
+from edgeward.cli import cert_more, offline, signing, writing
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, json_option, print_json, read_input
-from edgeward.errors import Unreadable
-from edgeward.pki import parse, pem
+from edgeward.cli.vendor import Checked, checked, request_der
+from edgeward.errors import EdgewardError, Refusal, UsageError
+from edgeward.pki import csr, parse
 
-_REQUEST_LABELS = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+__all__ = ["command", "request_der"]
+
+
+class SomeRefused(Refusal):
+    """A run in which not every request was signed."""
+
+    sentence = "{refused} of {count} requests were refused"
+    remedy = "mend them and run the same command again; it goes on where it stopped"
 
 
 @click.group()
 def command() -> None:
-    """Sign certificate requests that were made elsewhere."""
+    """Sign certificate requests that were made elsewhere; make throw-away and cross certificates."""
 
 
 @command.command("sign")
-@click.argument("csr", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--node", required=True, metavar="NAME", help="The node that the certificate will be for.")
+@click.argument("csrs", nargs=-1, required=True, metavar="CSR...", type=click.Path(allow_dash=True))
+@offline.ca_dir(required=False)
+@click.option("--node", metavar="NAME", help="The node that the certificate will be for.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the certificate to this file instead of standard output."
+    "--profile", type=click.Choice(offline.PROFILES), help="With --ca-dir: what the certificate is for. [device]"
 )
+@click.option("--name", metavar="NAME", help="With --ca-dir: a server's or an operator's name.")
+@click.option(
+    "--san", "sans", multiple=True, metavar="NAME", help="With --ca-dir: dns:… ip:… uri:…, in place of the CSR's."
+)
+@click.option("--days", type=float, help="With --ca-dir: how long it is valid.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write the certificate to this file instead of standard output; for several CSRs, to this directory.",
+)
+@click.option("--chain", is_flag=True, help="With --ca-dir: write the intermediate CAs behind each certificate.")
+@click.option("--dry-run", is_flag=True, help="With --ca-dir: show what would be signed, and sign nothing.")
+@click.option("--again", is_flag=True, help="With --ca-dir: of several, sign anew what has a valid certificate, too.")
+@click.option("--yes", is_flag=True, help="Do not ask before signing. Nobody is asked without a terminal.")
+@click.option("--force", is_flag=True, help="With --ca-dir: overwrite what is there.")
+@offline.options
 @data_option
 @json_option
-def sign(data: Path, as_json: bool, csr: str, node: str, out: Path | None) -> None:
-    """Sign a vendor's CSR (PEM or DER; - for standard input) for a node. The private key never leaves the vendor.
+def sign(data: Path, as_json: bool, csrs: tuple[str, ...], **options: Any) -> None:
+    """Sign vendors' CSRs (PEM or DER; - for standard input). The private keys never leave the vendors.
 
-    The certificate says what the device profile says; what the CSR asked for beyond that is dropped and shown.
+    A certificate says what its profile says; what its CSR asks for beyond that is dropped and shown. Without --ca-dir the running
+    authority signs one CSR for a node.
+
+    With --ca-dir an offline CA signs. Whom a certificate is for says --node (device), --name and --san (server), --name (operator);
+    without them it is for whom the CSR says: its common name, for a server its alternative names. Several CSRs, or directories of
+    them (.csr .req .pem .der .p10), are signed in one go into the directory --out, with a report in report.json and report.txt.
+    Run the same command again after a stop, and it goes on: what has its certificate keeps it.
 
     \b
     Examples:
       edgeward cert sign device.csr --node edge-7 --out device.crt
       openssl req -new -key device.key -subj /CN=anything | edgeward cert sign - --node edge-7
+      edgeward cert sign web.csr --ca-dir ca --profile server --san dns:web.example --out web.crt
+      edgeward cert sign from-vendor/ --ca-dir ca --profile device --out signed/
     """
-    der = request_der(read_input(csr, parse.MAX_REQUEST * 2))
+    if options["ca_dir"] is not None:
+        if options["profile"] is None:
+            options["profile"] = "device"
+        _check_names(csrs, options)
+        many = len(csrs) > 1 or Path(csrs[0]).is_dir()
+        offline.run(_many(csrs, as_json, options) if many else _single(csrs[0], as_json, options))
+        return
+    only = {name: value for name, value in options.items() if value and name not in {"node", "out", "yes"}}
+    if only:
+        raise UsageError(
+            problem=f"--{next(iter(only)).replace('sans', 'san').replace('_', '-')} needs an offline CA: --ca-dir DIR"
+        )
+    if len(csrs) != 1 or options["node"] is None:
+        raise UsageError(
+            problem="the running authority signs one CSR for one --node NAME; for more at once name an offline CA: --ca-dir DIR"
+        )
+    _by_authority(data, as_json, csrs[0], options["node"], options["out"])
+
+
+def _by_authority(data: Path, as_json: bool, request: str, node: str, out: Path | None) -> None:
+    der = request_der(read_input(request, parse.MAX_REQUEST * 2))
     signed = Client(data).call("POST", "/v1/certificates", {"node": node, "csr": base64.b64encode(der).decode()})
     for dropped in signed["dropped"]:
         click.echo(f"dropped: the request asked for {dropped}", err=True)
@@ -51,17 +108,116 @@ def sign(data: Path, as_json: bool, csr: str, node: str, out: Path | None) -> No
         click.echo(f"{out}: certificate {signed['serial']} for node {node}, valid until {signed['not_after']}")
 
 
-def request_der(octets: bytes) -> bytes:
-    """The DER of the one certificate request in `octets`, PEM or DER. Raises `Unreadable` that says what is there instead."""
-    if b"-----BEGIN" not in octets:
-        return octets
-    blocks = pem.decode(octets)
-    requests = [block for block in blocks if block.label in _REQUEST_LABELS]
-    if len(requests) == 1:
-        return requests[0].der
-    if requests:
-        raise Unreadable(what="certificate request", why=f"there are {len(requests)} of them; sign one at a time")
-    if any("PRIVATE KEY" in block.label for block in blocks):
-        raise Unreadable(what="certificate request", why="this is a private key: keep it to yourself, and send the CSR")
-    found = ", ".join(sorted({block.label for block in blocks})) or "a broken PEM block"
-    raise Unreadable(what="certificate request", why=f"this is {found}")
+def _check_names(csrs: tuple[str, ...], options: dict[str, Any]) -> None:
+    if options["node"] is not None and options["name"] is not None:
+        raise UsageError(problem="--node and --name at once")
+    if options["node"] is not None and options["profile"] != "device":
+        raise UsageError(problem=f"--node is for --profile device; say --name for a {options['profile']}")
+    named = options["node"] is not None or options["name"] is not None or options["sans"]
+    if named and (len(csrs) > 1 or Path(csrs[0]).is_dir()):
+        raise UsageError(problem="--node, --name and --san are for one CSR; several say themselves whom they are for")
+
+
+def _batch(found: app_offline.Opened, sources: list[signing.Source], options: dict[str, Any]) -> signing.Batch:
+    return signing.Batch(
+        profile=offline.lasting(found.profiles[options["profile"]], options["days"]),
+        sources=sources,
+        identity=options["node"] if options["node"] is not None else options["name"],
+        sans=offline.alternative_names(options["sans"]),
+        again=options["again"],
+        force=options["force"],
+        chain=options["chain"],
+    )
+
+
+def _agreed(question: str, options: dict[str, Any]) -> None:
+    if not options["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+async def _single(request: str, as_json: bool, options: dict[str, Any]) -> None:
+    """One request: any error is the command's own. It is signed even if its key has a certificate."""
+    given: Checked = checked(request, read_input(request, parse.MAX_REQUEST * 2))
+    out = options["out"] if options["out"] is not None else Path("-")
+    if out.is_dir():
+        out /= "certificate.crt" if request == "-" else Path(request).with_suffix(".crt").name
+    now = app_offline.now()
+    async with offline.opened(options["ca_dir"], options["passphrase_file"]) as found:
+        batch = dataclasses.replace(_batch(found, [], options), again=True)
+        job = signing.Job(source=signing.Source(name=request, out=out))
+        signing.decide(job, found.ca, batch, csr.proven(given.der), now)
+        signing.show_dropped([job])
+        ca = found.ca.signing.certificate.subject.rfc4514_string()
+        who = job.wanted.identity if job.wanted is not None else ""
+        if options["dry_run"]:
+            click.echo(f"would sign {request}: {batch.profile.name} {who} by {ca}", err=True)
+            return
+        _agreed(f"Sign {request}: {batch.profile.name} {who} by {ca}?", options)
+        problems: list[EdgewardError] = []
+        text: list[bytes] = []
+        await signing.sign(found.ca, batch, [job], lambda _job, octets: text.append(octets), now, problems.append)
+        for problem in problems:
+            raise problem
+    if str(out) != "-":
+        writing.write(str(out), text[0], secret=False, force=options["force"])
+    if as_json:
+        print_json(job.row | {"pem": text[0].decode()})
+    elif str(out) == "-":
+        click.echo(text[0].decode(), nl=False)
+    else:
+        click.echo(f"{out}: certificate {job.serial} for {who}, valid until {job.not_after:%Y-%m-%d}")
+
+
+async def _many(csrs: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
+    """Many requests: each stands for itself, and the run ends with 1 when one was refused."""
+    out = options["out"]
+    if out is None and not options["dry_run"]:
+        raise UsageError(problem="say into which directory the certificates go: --out DIR")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(problem=f"{out} is no directory, and there are several certificates to write")
+    now = app_offline.now()
+    sources = signing.sources(csrs, out or Path("signed"))
+    async with offline.opened(options["ca_dir"], options["passphrase_file"]) as found:
+        batch = dataclasses.replace(_batch(found, sources, options), progress=signing.progress)
+        jobs = signing.prepare(found.ca, batch, now)
+        signing.show_dropped(jobs)
+        waiting = [job for job in jobs if not job.status]
+        if options["dry_run"]:
+            for job in waiting:
+                click.echo(
+                    f"would sign {job.source.name}: {batch.profile.name} {job.wanted.identity if job.wanted else ''}"
+                )
+        else:
+            ca = found.ca.signing.certificate.subject.rfc4514_string()
+            _agreed(f"Sign {len(waiting)} requests ({batch.profile.name}) by {ca}?", options)
+            await signing.sign(
+                found.ca, batch, jobs, lambda job, octets: signing.write_file(job, octets, force=options["force"]), now
+            )
+        done = signing.report(batch, found.ca, jobs)
+    _tell(jobs, done, as_json, None if options["dry_run"] else out)
+
+
+def _tell(jobs: list[signing.Job], done: dict[str, Any], as_json: bool, out: Path | None) -> None:
+    refused = [job for job in jobs if job.status == "refused"]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        writing.write(str(out / "report.json"), signing.report_json(done), secret=False, force=True)
+        writing.write(str(out / "report.txt"), signing.report_text(done).encode(), secret=False, force=True)
+        signing.settle()
+    for job in refused[:10]:
+        click.echo(f"refused: {job.source.name}: {job.error}", err=True)
+    if len(refused) > 10:
+        click.echo(f"refused: … and {len(refused) - 10} more, in the report", err=True)
+    if as_json:
+        click.echo(signing.report_json(done).decode(), nl=False)
+    elif out is not None:
+        click.echo(
+            f"{done['signed']} signed, {done['kept']} had their certificate before, {done['refused']} refused; "
+            f"see {out / 'report.txt'}"
+        )
+    if refused:
+        raise SomeRefused(refused=len(refused), count=len(jobs))
+
+
+command.add_command(cert_more.self_signed)
+command.add_command(cert_more.cross_sign)

@@ -70,6 +70,18 @@ def requested(der: bytes) -> Requested:
     return prove(read(der))
 
 
+def proven(der: bytes) -> Requested:
+    """The facts of a request that `requested` has accepted before, here or in a process of ours: nothing is judged again."""
+    parsed, subject, extensions = parse.request_fields(der)
+    key = parse.public_key(parsed)
+    return Requested(
+        public_key=key,  # type: ignore[arg-type]  # `requested` lets only kinds pass that sign
+        spki=parse.spki(key),
+        subject=subject,
+        extensions=extensions,
+    )
+
+
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
     """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
     return Requested(public_key=key, spki=parse.spki(key), subject=None, extensions=())

@@ -36,16 +36,31 @@ _TOLERATED_USAGES = ("key_cert_sign", "crl_sign")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CrossCertified:
+    """The CA of somebody else that is certified as it is: what is below it hangs on exactly this name and key identifier."""
+
+    subject: x509.Name
+    key_identifier: bytes
+
+    @staticmethod
+    def of(certificate: x509.Certificate) -> "CrossCertified":
+        """The name and the key identifier of a CA's certificate."""
+        return CrossCertified(subject=certificate.subject, key_identifier=_key_identifier(certificate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What evidence entitles its bearer to: one identity, these further names, at most until `not_after`.
 
-    `strict`: a request that asks for anything beyond is refused; otherwise the excess is dropped and the plan lists it.
+    `strict`: a request that asks for anything beyond is refused; otherwise the excess is dropped and the plan lists it. `cross`: the
+    subject is that CA's own, in place of the one that follows from the profile and the identity.
     """
 
     identity: str
     names: tuple[x509.GeneralName, ...] = ()
     not_after: datetime | None = None
     strict: bool = True
+    cross: CrossCertified | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,17 +73,17 @@ class Issuing:
     spki: bytes
     not_before: datetime
     not_after: datetime
+    path_length: int | None = None
+    """How many CAs may follow below it; None: any number."""
 
     @staticmethod
     def of(certificate: x509.Certificate, spki: bytes) -> "Issuing":
         """The facts of a CA certificate, its key identifier taken from its extension or made from its key (RFC 5280 4.2.1.1)."""
-        try:
-            identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-        except x509.ExtensionNotFound:
-            identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+        constraints = [e.value for e in certificate.extensions if isinstance(e.value, x509.BasicConstraints)]
         return Issuing(
             subject=certificate.subject.public_bytes(),
-            key_identifier=identifier,
+            key_identifier=_key_identifier(certificate),
+            path_length=constraints[0].path_length if constraints else None,
             spki=spki,
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
@@ -90,8 +105,17 @@ class Plan:
     public_key: CertificatePublicKeyTypes
     spki: bytes
     extensions: tuple[Planned, ...]
+    name: bytes = b""
+    """DER of the subject, where it is taken over from elsewhere; empty: the encoding of `subject`."""
     dropped: tuple[str, ...] = ()
     """What the request asked for and does not get, in words."""
+
+
+def _key_identifier(certificate: x509.Certificate) -> bytes:
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.SubjectKeyIdentifier):
+            return extension.value.digest
+    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
 def serial_number(octets: bytes) -> int:
@@ -119,6 +143,8 @@ def decide(
     `issuer` is None for a self-signed CA. Raises `PolicyRefused` with every broken rule: the requester's fault.
     """
     subject = profile.subject(grant.identity, trust_domain)
+    if grant.cross is not None:
+        subject = tuple((attribute.oid, str(attribute.value)) for attribute in grant.cross.subject)
     granted = profile.names(grant.identity, trust_domain) + grant.names
     algorithm = keys.algorithm(requested.public_key)
     broken = []
@@ -126,6 +152,10 @@ def decide(
         broken.append(f"{keys.describe(requested.public_key)} keys are not allowed by profile {profile.name}")
     if issuer is not None and requested.spki == issuer.spki:
         broken.append("the public key is the CA's own")
+    if profile.ca and issuer is not None and not _leaves_room(issuer.path_length, profile.path_length):
+        broken.append(
+            f"path length: the CA above allows {issuer.path_length} further CAs in a row, and one more comes in"
+        )
     excess = _excess(profile, requested, subject, granted)
     if grant.strict:
         broken += excess
@@ -144,9 +174,15 @@ def decide(
         not_after=end,
         public_key=requested.public_key,
         spki=requested.spki,
-        extensions=_extensions(profile, requested.spki, granted, algorithm, issuer),
+        extensions=_extensions(profile, requested, granted, grant.cross, issuer),
+        name=b"" if grant.cross is None else grant.cross.subject.public_bytes(),
         dropped=tuple(excess),
     )
+
+
+def _leaves_room(above: int | None, wanted: int | None) -> bool:
+    """Whether a CA with the path length `wanted` fits below one with `above`. RFC 5280 section 4.2.1.9."""
+    return above is None or (wanted is not None and wanted < above)
 
 
 def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datetime) -> tuple[datetime, datetime]:
@@ -204,15 +240,15 @@ def _excess_extension(extension: x509.Extension[x509.ExtensionType], purposes: s
 
 def _extensions(
     profile: Profile,
-    spki: bytes,
+    requested: Requested,
     granted: tuple[x509.GeneralName, ...],
-    algorithm: str,
+    cross: CrossCertified | None,
     issuer: Issuing | None,
 ) -> tuple[Planned, ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
-    own = x509.SubjectKeyIdentifier(tbs.key_identifier(spki))
+    own = x509.SubjectKeyIdentifier(tbs.key_identifier(requested.spki) if cross is None else cross.key_identifier)
     planned = (
-        *profile.extensions(algorithm),
+        *profile.extensions(keys.algorithm(requested.public_key)),
         tbs.extension(own, False),
         _authority_key_identifier(own.digest if issuer is None else issuer.key_identifier),
     )
@@ -232,7 +268,7 @@ def sign(plan: Plan, key: CertificateIssuerPrivateKeyTypes) -> bytes:
         signature=scheme,
         issuer=plan.issuer,
         validity=(plan.not_before, plan.not_after),
-        subject=plan.subject,
+        subject=plan.name or plan.subject,
         spki=plan.spki,
         extensions=[planned.encoded for planned in plan.extensions],
     )

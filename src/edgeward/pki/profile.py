@@ -33,7 +33,8 @@ class Profile:
 
     `common_name`, `organization` and `uri` are templates over `{identity}` and `{trust_domain}`; an empty one leaves the field out.
     `lifetime` is at least a minute; `backdate` (0 to 1 day) moves notBefore into the past for peers whose clocks are slow.
-    `path_length` is for CAs alone: how many CAs may follow (0: none). Raises `UsageError` for rules that contradict each other.
+    `path_length`, `permitted` and `excluded` are for CAs alone: how many CAs may follow (0: none), and the names that whatever is below
+    may and may not have (name constraints, RFC 5280 section 4.2.1.10). Raises `UsageError` for rules that contradict each other.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Profile:
     backdate: timedelta = timedelta(minutes=5)
     ca: bool = False
     path_length: int | None = None
+    permitted: tuple[x509.GeneralName, ...] = ()
+    excluded: tuple[x509.GeneralName, ...] = ()
 
     def __post_init__(self) -> None:
         problems = []
@@ -63,6 +66,8 @@ class Profile:
             problems.append("a CA has no extended key usages")
         if not self.ca and (self.path_length is not None or not self.purposes):
             problems.append("path_length is for CAs, and every other certificate names its purposes")
+        if not self.ca and (self.permitted or self.excluded):
+            problems.append("name constraints are for CAs")
         for template in (self.common_name, self.organization, self.uri):
             try:
                 template.format(identity="x", trust_domain="x")
@@ -88,7 +93,8 @@ class Profile:
     def extensions(self, algorithm: str) -> tuple[Planned, ...]:
         """The extensions that are the same for every certificate with a key of this algorithm: whether it is a CA, and what the key may
         do. RFC 5280 sections 4.2.1.9, 4.2.1.3 and 4.2.1.12; BR 7.1.2.7.11: no keyEncipherment on EC keys."""
-        return _extensions(self.ca, self.path_length, self.purposes, algorithm == "rsa")
+        common = _extensions(self.ca, self.path_length, self.purposes, algorithm == "rsa")
+        return (*common, _constraints(self.permitted, self.excluded)) if self.permitted or self.excluded else common
 
 
 @functools.lru_cache(maxsize=256)
@@ -104,6 +110,11 @@ def _extensions(
     if purposes:
         extensions.append(extension(x509.ExtendedKeyUsage([PURPOSES[purpose] for purpose in purposes]), False))
     return tuple(extensions)
+
+
+@functools.lru_cache(maxsize=16)
+def _constraints(permitted: tuple[x509.GeneralName, ...], excluded: tuple[x509.GeneralName, ...]) -> Planned:
+    return extension(x509.NameConstraints(permitted or None, excluded or None), True)
 
 
 def default_profiles() -> dict[str, Profile]:

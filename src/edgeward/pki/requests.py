@@ -263,6 +263,44 @@ _MAKERS = {
 }
 
 
+def constraint(text: str) -> x509.GeneralName:
+    """The name constraint in `text`: `dns:example.org` (it and all below), `ip:10.0.0.0/8`, `email:example.org`, `email:.example.org`,
+    `uri:.example.org`, `dirname:O=Example`.
+
+    Raises `BadName`: the typist's fault. RFC 5280 section 4.2.1.10.
+    """
+    kind, colon, value = text.strip().partition(":")
+    maker = _CONSTRAINTS.get(kind.lower()) if colon else None
+    if maker is None or not value.strip():
+        raise BadName(
+            value=text, kind="name constraint", why=f"write KIND:VALUE, with one of {', '.join(_CONSTRAINTS)}"
+        )
+    try:
+        return guarded("name constraint", lambda: maker(value.strip()))
+    except Unreadable as error:
+        raise BadName(value=text, kind="name constraint", why=error.facts["why"]) from error
+
+
+def _domain(value: str) -> str:
+    labels = value.removeprefix(".").split(".")
+    if not value.isascii() or len(value) > 253 or not all(_LABEL.match(label) for label in labels):
+        raise ValueError("a domain has labels of letters, digits and hyphens, and no wildcard")
+    return value
+
+
+def _email_constraint(value: str) -> x509.GeneralName:
+    return _email(value) if "@" in value else x509.RFC822Name(_domain(value))
+
+
+_CONSTRAINTS: dict[str, Callable[[str], x509.GeneralName]] = {
+    "dns": lambda value: x509.DNSName(_domain(value).removeprefix(".")),
+    "ip": lambda value: x509.IPAddress(ipaddress.ip_network(value)),
+    "email": _email_constraint,
+    "uri": lambda value: x509.UniformResourceIdentifier(_domain(value)),
+    "dirname": lambda value: x509.DirectoryName(subject(value)),
+}
+
+
 def name_from_subject(name: x509.Name) -> x509.GeneralName | None:
     """The alternative name that a common name stands for when it looks like a host name or an address; None otherwise.
 

@@ -62,19 +62,19 @@ def encode(
     signature: Scheme,
     issuer: bytes,
     validity: tuple[datetime, datetime],
-    subject: Subject,
+    subject: Subject | bytes,
     spki: bytes,
     extensions: Iterable[bytes],
 ) -> bytes:
     """TBSCertificate in DER, of parts that are encoded (`issuer`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`: one Extension
-    each) and of values; the times are UTC to the second."""
+    each, `subject`: a Name, if it is octets) and of values; the times are UTC to the second."""
     return der.sequence(
         _VERSION_3,
         der.integer(serial),
         signature.identifier,
         issuer,
         der.sequence(time(validity[0]), time(validity[1])),
-        name(subject),
+        subject if isinstance(subject, bytes) else name(subject),
         spki,
         der.explicit(3, der.sequence(*extensions)),
     )

@@ -24,7 +24,8 @@ from edgeward.stores.port import Store
 _log = logging.getLogger(__name__)
 
 _ADVERTISED = "advertised"
-_SERVER = "server-credential"
+SERVER_SETTING = "server-credential"
+"""The setting that remembers the server certificate; only a store that an authority has run on has it."""
 
 RENEW_FRACTION = 1 / 3
 """A server certificate is re-issued when less than this part of its lifetime is left."""
@@ -205,11 +206,13 @@ class Authorities:
 
     async def _remember(self, serial: str, ref: KeyRef, now: datetime) -> KeyRef | None:
         """Make this pair the server's. The key of the one before it."""
-        text = await self._store.setting(_SERVER)
+        text = await self._store.setting(SERVER_SETTING)
         event = Event(
             at=now, actor="edgeward", action="server-certificate.changed", object=f"certificate:{serial}", facts={}
         )
-        await self._store.put_setting(_SERVER, msgspec.json.encode(_Remembered(serial, str(ref))).decode(), event)
+        await self._store.put_setting(
+            SERVER_SETTING, msgspec.json.encode(_Remembered(serial, str(ref))).decode(), event
+        )
         return None if text is None else KeyRef.parse(msgspec.json.decode(text, type=_Remembered).key)
 
     async def _retire(self, key: KeyRef | None, old: ServerCredential | None, now: datetime) -> None:
@@ -226,7 +229,7 @@ class Authorities:
             await self._store.revoke([old.serial], now, Reason.SUPERSEDED, event)
 
     async def _present(self) -> ServerCredential | None:
-        text = await self._store.setting(_SERVER)
+        text = await self._store.setting(SERVER_SETTING)
         if text is None:
             return None
         remembered = msgspec.json.decode(text, type=_Remembered)

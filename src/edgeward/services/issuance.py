@@ -145,17 +145,15 @@ class Issuance:
 
         Here the row cannot come first, because it hangs on the issuer; nobody has the certificate before both are stored.
         """
-        plan = decide(
+        der, plan = self_sign(
             profile,
             requested,
             Grant(identity=identity),
-            issuer=None,
+            key,
             trust_domain=self._trust_domain,
             now=now,
-            serial=serial_number(self._octets(SERIAL_OCTETS)),
+            octets=self._octets,
         )
-        der = sign(plan, key)
-        conform(der, plan, requested.public_key)
         record = CertificateRecord(
             issuer_id=0,
             serial=format(plan.serial, "x"),
@@ -203,6 +201,24 @@ class Issuance:
             _log.warning("certificate %s could not be abandoned yet: %s", record.serial, error)
         except EdgewardError as error:
             _log.warning("certificate %s could not be abandoned: %s", record.serial, error)
+
+
+def self_sign(
+    profile: Profile,
+    requested: Requested,
+    grant: Grant,
+    key: CertificateIssuerPrivateKeyTypes,
+    *,
+    trust_domain: str,
+    now: datetime,
+    octets: Octets = secrets.token_bytes,
+) -> tuple[bytes, Plan]:
+    """A certificate signed with the key that it certifies, and its plan: a CA's own, or a throw-away one that no authority stands for."""
+    serial = serial_number(octets(SERIAL_OCTETS))
+    plan = decide(profile, requested, grant, issuer=None, trust_domain=trust_domain, now=now, serial=serial)
+    der = sign(plan, key)
+    conform(der, plan, requested.public_key)
+    return der, plan
 
 
 def _planned(plan: Plan, order: Order, issuer_id: int, serial: str) -> CertificateRecord:

@@ -229,6 +229,13 @@ def _first_violation(names: Iterable[Presented], imposed: Sequence[Subtrees]) ->
     return next((why for name in names for one in imposed if (why := _violation(name, one))), "")
 
 
+def violations(subject: x509.Name, alternative: Iterable[x509.GeneralName], cas: Iterable[Facts]) -> list[str]:
+    """How a certificate with these names would break the constraints of the CAs above it, in words; for whoever is about to sign it."""
+    names = [_presented(x509.DirectoryName(subject)), *(_presented(name) for name in alternative)]
+    imposed = [own for ca in cas if (own := subtrees(ca))]
+    return [why for name in names for one in imposed if (why := _violation(name, one))]
+
+
 def check_constraints(path: Sequence[Facts], anchor: Facts, meter: Meter) -> list[Check]:
     """Apply every constraint to every certificate below it. `path` starts at the leaf; the anchor is not in it.
 

@@ -1,0 +1,270 @@
+"""An offline CA: a root or an intermediate that signs when a person says so. The same road as the running authority's.
+
+Every certificate has its row in the store of the CA that signed it, an intermediate's in that of the CA above. A store has one active
+issuer, and beside it the certificates above that one, up to the root. Whoever signs again what was signed before is told so
+(`present`), which is how a run over many requests goes on where it stopped.
+"""
+
+import base64
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from cryptography import x509
+
+from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, UsageError
+from edgeward.keys.port import KeyStore
+from edgeward.model.audit import AuditRecord, Event
+from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin
+from edgeward.pki import csr, parse
+from edgeward.pki import keys as key_rules
+from edgeward.pki.csr import Requested
+from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Plan, decide, serial_number
+from edgeward.pki.profile import Profile
+from edgeward.pki.verify import constraints, facts
+from edgeward.services.authorities import SERVER_SETTING
+from edgeward.services.issuance import Issuance, Issued, Order, SigningIssuer
+from edgeward.stores.port import Store
+
+_ABOVE = "offline-ca-above"
+EVIDENCE = "operator:offline"
+"""What was shown for every certificate of an offline CA: a person with its directory and its passphrase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A certificate as the operator wants it: its profile, whom it is for, and its further names."""
+
+    profile: Profile
+    identity: str
+    names: tuple[x509.GeneralName, ...] = ()
+
+
+class NoCa(NotFound):
+    """A directory without a CA in it."""
+
+    sentence = "there is no CA in {name}"
+    remedy = "make one: edgeward ca new --ca-dir {name} --name 'Example Root CA'"
+
+
+class IsAuthority(UsageError):
+    """The data directory of an authority, whose devices have a standing that an offline signature would pass by."""
+
+    sentence = "{name} is the data directory of an authority, which knows of blocked devices and signs itself"
+    remedy = "have the authority sign: edgeward cert sign CSR --node NAME --data {name}"
+
+
+class OfflineCa:
+    """The CA in one directory. `actor` is who uses it, for the audit log; `place` its directory, for messages."""
+
+    def __init__(self, store: Store, keys: KeyStore, *, place: object, trust_domain: str, actor: str) -> None:
+        self._store = store
+        self._keys = keys
+        self._place = place
+        self._trust_domain = trust_domain
+        self._actor = actor
+        self._signing: SigningIssuer | None = None
+        self._above: tuple[bytes, ...] = ()
+        self._path: tuple[facts.Facts, ...] = ()
+
+    # ------------------------------------------------------------------------------------------------ making and loading
+
+    async def create(
+        self, profile: Profile, name: str, algorithm: str, now: datetime, under: "OfflineCa | None"
+    ) -> None:
+        """Make the CA: self-signed, or signed by the CA `under`. Raises `AlreadyExists` when there is one."""
+        if await self._active() is not None:
+            raise AlreadyExists(what="a CA in", name=self._place)
+        ref = self._keys.create(algorithm)
+        key = self._keys.signer(ref)
+        asked = csr.asked_by_key(key.public_key())
+        record: CertificateRecord | None = None
+        try:
+            if under is None:
+                der, record = Issuance(self._store, {}, self._trust_domain).self_signed(profile, asked, name, key, now)
+            else:
+                der = (await under.sign(Wanted(profile=profile, identity=name), asked, now)).der
+                above = [base64.b64encode(one).decode() for one in under.chain]
+                await self._store.put_setting(
+                    _ABOVE,
+                    msgspec.json.encode(above).decode(),
+                    self._event("ca.above", "authority", now, {"count": len(above)}),
+                )
+        except Exception:  # whatever it was, a key without a certificate is of no use to anyone
+            self._keys.remove(ref)
+            raise
+        issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.CREATED, created_at=now)
+        made = self._event("ca.created", "authority", now, {"name": name, "pin": issuer.pin, "profile": profile.name})
+        await self._store.add_issuer(issuer, record, made)
+        await self.open(now)
+
+    async def open(self, now: datetime) -> None:
+        """Load the CA and clear up what a crash left. Raises `NoCa`, `IsAuthority`."""
+        active = await self._active()
+        if active is None:
+            raise NoCa(name=self._place)
+        if await self._store.setting(SERVER_SETTING) is not None:
+            raise IsAuthority(name=self._place)
+        self._signing = SigningIssuer.of(active, self._keys.signer(active.key))
+        text = await self._store.setting(_ABOVE)
+        self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))
+        self._path = tuple(facts.read(der) for der in self.chain)
+        await self._road().recover(now)
+
+    async def _active(self) -> Issuer | None:
+        return next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
+
+    @property
+    def signing(self) -> SigningIssuer:
+        """The issuer and its key."""
+        if self._signing is None:
+            raise NoCa(name=self._place)
+        return self._signing
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """The CA's own certificate (DER) and those above it, the root last."""
+        return (self.signing.issuer.certificate, *self._above)
+
+    def _road(self, *profiles: Profile) -> Issuance:
+        road = Issuance(self._store, {profile.name: profile for profile in profiles}, self._trust_domain)
+        if self._signing is not None:
+            road.use(self._signing)
+        return road
+
+    def _event(self, action: str, thing: str, now: datetime, what: dict[str, str | int | list[str] | None]) -> Event:
+        return Event(at=now, actor=self._actor, action=action, object=thing, facts=what)
+
+    # ------------------------------------------------------------------------------------------------------------ signing
+
+    def preview(self, wanted: Wanted, requested: Requested, now: datetime) -> Plan:
+        """What `sign` would sign. Raises `PolicyRefused` as it does. Nothing is recorded."""
+        self._check_names(wanted)
+        return decide(
+            wanted.profile,
+            requested,
+            Grant(identity=wanted.identity, names=wanted.names, strict=False),
+            issuer=self.signing.facts,
+            trust_domain=self._trust_domain,
+            now=now,
+            serial=serial_number(bytes(SERIAL_OCTETS)),
+        )
+
+    async def sign(self, wanted: Wanted, requested: Requested, now: datetime) -> Issued:
+        """A certificate for `requested`, which an operator vouches for: what it asks for beyond `wanted` is dropped and the plan says so.
+
+        Raises `PolicyRefused`, also for names that the constraints of this CA or of one above do not allow.
+        """
+        self._check_names(wanted)
+        grant = Grant(identity=wanted.identity, names=wanted.names, strict=False)
+        return await self._road(wanted.profile).issue(self._order(wanted.profile, requested, grant, now))
+
+    def _order(self, profile: Profile, requested: Requested, grant: Grant, now: datetime) -> Order:
+        return Order(
+            profile=profile.name, requested=requested, grant=grant, actor=self._actor, evidence=EVIDENCE, at=now
+        )
+
+    def _check_names(self, wanted: Wanted) -> None:
+        if not any(ca.has(x509.OID_NAME_CONSTRAINTS) for ca in self._path):
+            return
+        subject = wanted.profile.subject(wanted.identity, self._trust_domain)
+        name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+        granted = wanted.profile.names(wanted.identity, self._trust_domain) + wanted.names
+        broken = constraints.violations(name, granted, self._path)
+        if broken:
+            raise PolicyRefused(tuple(broken))
+
+    async def present(self, wanted: Wanted, spki: bytes, now: datetime) -> CertificateRecord | None:
+        """The valid certificate that this CA gave this key under this profile, for this identity and these names; None when there is
+        none."""
+        granted = set(wanted.profile.names(wanted.identity, self._trust_domain) + wanted.names)
+        for record in await self._store.certificates_of_key(hashlib.sha256(spki).digest()):
+            fits = (record.issuer_id, record.profile, record.identity) == (
+                self.signing.issuer.id,
+                wanted.profile.name,
+                wanted.identity,
+            )
+            if fits and record.der is not None and record.valid_at(now) and _names(record.der) == granted:
+                return record
+        return None
+
+    async def cross_sign(self, other: bytes, profile: Callable[[int | None], Profile], now: datetime) -> Issued:
+        """A certificate of ours for the CA in `other` (DER), with its own name, key and key identifier: who trusts this CA trusts what
+        is below that one. `profile` makes the rules, given the path length that fits below this CA and is no more than the other's.
+
+        Raises `Unreadable` for something that is no CA.
+        """
+        certificate = parse.certificate(other)
+        key = parse.public_key(certificate)
+        by_kind = {type(e.value): e.value for e in certificate.extensions}
+        basic = by_kind.get(x509.BasicConstraints)
+        if not isinstance(basic, x509.BasicConstraints) or not basic.ca:
+            raise Unreadable(what="CA", why="its basicConstraints do not say CA:TRUE")
+        if weak := key_rules.weaknesses(key):
+            raise Unreadable(what="CA", why="; ".join(weak))
+        if any(not isinstance(attribute.value, str) for attribute in certificate.subject) or not certificate.subject:
+            raise Unreadable(what="CA", why="its subject is empty or has values that are no text")
+        room = [n for n in (basic.path_length, self._room()) if n is not None]
+        rules = profile(min(room) if room else None)
+        if isinstance(limits := by_kind.get(x509.NameConstraints), x509.NameConstraints):
+            if rules.permitted and limits.permitted_subtrees:
+                raise PolicyRefused(
+                    ("the CA has permitted names of its own; they are taken over, and cannot be narrowed here",)
+                )
+            rules = dataclasses.replace(
+                rules,
+                permitted=rules.permitted or tuple(limits.permitted_subtrees or ()),
+                excluded=(*rules.excluded, *(limits.excluded_subtrees or ())),
+            )
+        self._check_subject(certificate.subject)
+        identity = certificate.subject.rfc4514_string()
+        grant = Grant(
+            identity=identity, not_after=certificate.not_valid_after_utc, cross=CrossCertified.of(certificate)
+        )
+        asked = csr.asked_by_key(key)  # type: ignore[arg-type]  # `weaknesses` lets only kinds pass that sign
+        return await self._road(rules).issue(self._order(rules, asked, grant, now))
+
+    def _room(self) -> int | None:
+        above = self.signing.facts.path_length
+        return None if above is None else max(0, above - 1)
+
+    def _check_subject(self, subject: x509.Name) -> None:
+        broken = constraints.violations(subject, (), self._path)
+        if broken:
+            raise PolicyRefused(tuple(broken))
+
+    async def audit(self) -> list[AuditRecord]:
+        """The whole audit log, oldest first."""
+        found: list[AuditRecord] = []
+        while page := await self._store.audit(found[-1].n if found else 0):
+            found += page
+        return found
+
+    async def export_key(self, now: datetime) -> bytes:
+        """The CA's private key as PKCS#8 DER in the clear, for an operator who asked for it by name; audited before it is given."""
+        ref = self.signing.issuer.key
+        exported = self._keys.export(ref)
+        await self._store.note(self._event("ca.key-exported", "authority", now, {"key": str(ref)}))
+        return exported
+
+
+def _names(der: bytes) -> set[x509.GeneralName]:
+    return {
+        name
+        for extension in parse.certificate(der).extensions
+        if isinstance(extension.value, x509.SubjectAlternativeName)
+        for name in extension.value
+    }
+
+
+def chain_below_root(chain: Sequence[bytes]) -> tuple[bytes, ...]:
+    """What a server sends after its own certificate: the CAs of `chain` without the self-signed root."""
+    return tuple(der for der in chain if not _self_issued(der))
+
+
+def _self_issued(der: bytes) -> bool:
+    certificate = parse.certificate(der)
+    return certificate.subject == certificate.issuer
