@@ -209,7 +209,7 @@ class _Inputs:
             if source is None or source == "system" or _content(source) is not None:
                 continue
             try:
-                found = Path(os.fspath(source)).stat()  # follows links: Kubernetes swaps the directory behind one
+                found = Path(_shown(source)).stat()  # follows links: Kubernetes swaps the directory behind one
                 stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
             except OSError:
                 stamps.append(None)
@@ -261,7 +261,7 @@ def _finished(context: Context, inputs: _Inputs, alpn: Sequence[str], *, follow:
         context._follower = _Follower(context, inputs, stamp)
     if inputs.server:
         # The stub of ssl wants the socket's type alone; an SSLObject comes here too.
-        context.sni_callback = context._greeted  # type: ignore[assignment]
+        context.sni_callback = context._greeted
     return context
 
 
@@ -326,7 +326,7 @@ def _content(source: Source) -> bytes | None:
 
 
 def _shown(source: Source) -> str:
-    return "the bytes given" if _content(source) is not None else os.fspath(source)
+    return "the bytes given" if _content(source) is not None else os.fsdecode(source)
 
 
 def _octets(source: Source) -> bytes:
