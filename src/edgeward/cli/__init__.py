@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "split": ("split", "Write each item of a file into a file of its own."),
     "fingerprint": ("fingerprint", "Print fingerprints."),
     "diff": ("diff", "Compare two certificates or requests field by field."),
+    "lint": ("lint", "Judge certificates by the rules of private PKI, devices, mutual TLS and RFC 5280."),
     "join": ("join", "Enrol this machine as a node."),
     "agent": ("agent", "Keep this node connected to its hub."),
     "completion": ("completion", "Print the shell completion script."),
