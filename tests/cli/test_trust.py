@@ -121,6 +121,16 @@ def test_a_password_is_neither_printed_nor_an_argument(tmp_path: Path) -> None:
     assert "secret-word" not in step.words("ca.crt") + " ".join(step.command) + repr(store)
 
 
+def test_a_macs_keychain_is_given_files_that_are_gone_afterwards() -> None:
+    """The steps alone: there is no Mac here to take them."""
+    store = truststores.Keychain(kind="system", place="the system keychain")
+    for steps in (store.install(b"x"), store.remove(b"x")):
+        first, *between, last = steps
+        assert first.path == last.path and first.content is not None and last.content is None
+        assert all(step.command[0] == "security" for step in between)
+        assert str(first.path) in " ".join(between[0].command)
+
+
 def test_what_is_no_ca_does_not_get_in(tmp_path: Path) -> None:
     (tmp_path / "usr/local/share/ca-certificates").mkdir(parents=True)
     for bad, why in ((CA.server().certificate_path, "it is no CA"),):

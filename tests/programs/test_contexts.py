@@ -26,6 +26,7 @@ from edgeward.errors import EdgewardError, NotFound, Unreadable, UsageError, Wro
 from edgeward.pki.formats.item import WrongKind
 from edgeward.testing import Authority, Identity, authority
 from tests.programs.wire import greeting, refused, serving
+from tests.support.tls import LOOPS, run
 
 CA = authority()
 SERVER = CA.server()
@@ -376,3 +377,40 @@ def test_the_standard_http_server_and_urllib(tmp_path: Path) -> None:
         urllib.request.urlopen(address, context=tls.client_context(CA.certificate), timeout=10)
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.parametrize("loop", sorted(LOOPS))
+def test_both_event_loops_reload(tmp_path: Path, loop: str) -> None:
+    put(tmp_path, CA, SERVER)
+    context = tls.server_context(
+        certificate=tmp_path / "tls.crt", key=tmp_path / "tls.key", client_ca=tmp_path / "ca.crt"
+    )
+
+    async def main() -> None:
+        listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+        port = listener.sockets[0].getsockname()[1]
+        for ca in (CA, CA.other(), CA.other()):
+            server = ca.server()
+            put(tmp_path, ca, server)
+            _, writer = await asyncio.open_connection("localhost", port, ssl=ca.client("edge-1").client_context())
+            shown = writer.get_extra_info("ssl_object").getpeercert()["serialNumber"]
+            assert int(shown, 16) == server.x509.serial_number
+            writer.close()
+        listener.close()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_pool_is_that_of_the_changed_file_in_both_versions(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    old, new = CA.client("old"), CA.other()
+    put(tmp_path, CA, SERVER)
+    context = tls.server_context(certificate=SERVER.certificate, key=SERVER.key, client_ca=tmp_path / "ca.crt")
+    before, after = old.client_context(), new.client("new").client_context(ca=CA.certificate)
+    before.maximum_version = after.maximum_version = version
+    with serving(context) as server:
+        assert greeting(server.port, before)[0] == "hello old\n"
+        put(tmp_path, new, SERVER)
+        refused(server.port, before)
+        assert greeting(server.port, after)[0] == "hello new\n"
+    assert any("certificate verify failed" in failure for failure in server.failures)

@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,7 +105,7 @@ class Folder(Store):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keychain(Store):
-    """macOS's system keychain."""
+    """macOS's system keychain. What is listed is everything in it: a keychain has no place for a name of ours."""
 
     keychain: str = "/Library/Keychains/System.keychain"
 
@@ -115,12 +116,22 @@ class Keychain(Store):
         )
 
     def install(self, der: bytes) -> list[Step]:
-        command = ("security", "add-trusted-cert", "-d", "-r", "trustRoot", "-k", self.keychain, "/dev/stdin")
-        return [Step(command=command, stdin=pem.write("CERTIFICATE", der))]
+        file = self._file(der)
+        command = ("security", "add-trusted-cert", "-d", "-r", "trustRoot", "-k", self.keychain, str(file))
+        return [Step(path=file, content=pem.write("CERTIFICATE", der)), Step(command=command), Step(path=file)]
 
     def remove(self, der: bytes) -> list[Step]:
-        digest = hashlib.sha256(der).hexdigest().upper()
-        return [Step(command=("security", "delete-certificate", "-Z", digest, self.keychain))]
+        file, digest = self._file(der), hashlib.sha256(der).hexdigest().upper()
+        return [
+            Step(path=file, content=pem.write("CERTIFICATE", der)),
+            Step(command=("security", "remove-trusted-cert", "-d", str(file))),
+            Step(command=("security", "delete-certificate", "-Z", digest, self.keychain)),
+            Step(path=file),
+        ]
+
+    def _file(self, der: bytes) -> Path:
+        """`security` reads files alone; a user's temporary directory is its own on macOS."""
+        return Path(tempfile.gettempdir(), f"{self.label(der)}.pem")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
