@@ -148,6 +148,8 @@ def server_context(
     Raises `NotFound` (no such file), `Unreadable`, `WrongKind`, `WrongPassword`, `KeyLocked`, `PairMismatch`, and `UsageError` for a
     combination that makes no sense. Warns with `CertificateWarning` of a certificate that clients will refuse.
     """
+    if certificate is None:
+        raise UsageError(problem="a server needs a certificate")
     if client_ca is None and (require_client or crl is not None):
         raise UsageError(
             problem="require_client and crl need client_ca: the CAs whose certificates clients are to show"
@@ -178,6 +180,8 @@ def client_context(
     mutual TLS. The server's name is always checked; give it as `server_hostname` where the program does not. Everything else, and what is
     raised, as for `server_context`.
     """
+    if ca is None:
+        raise UsageError(problem='say whom to believe: ca=PATH, or ca="system" for the machine\'s own roots')
     if certificate is None and key is not None:
         raise UsageError(problem="a key needs its certificate: certificate=…")
     inputs = _Inputs(server=False, certificate=certificate, key=key, authorities=ca, crl=crl, password=_text(password))
@@ -211,7 +215,7 @@ class _Inputs:
             try:
                 found = Path(_shown(source)).stat()  # follows links: Kubernetes swaps the directory behind one
                 stamps.append((found.st_mtime_ns, found.st_size, found.st_ino))
-            except OSError:
+            except (OSError, ValueError):
                 stamps.append(None)
         return tuple(stamps)
 
@@ -341,8 +345,8 @@ def _octets(source: Source) -> bytes:
             octets = file.read(MAX_FILE + 1)
     except FileNotFoundError as error:
         raise NotFound(what="file", name=name) from error
-    except OSError as error:
-        raise Unavailable(problem=f"cannot read {name}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a ValueError for a path with a NUL in it
+        raise Unavailable(problem=f"cannot read {name}: {getattr(error, 'strerror', error)}") from error
     if len(octets) > MAX_FILE:
         raise TooLarge(what=name, limit=MAX_FILE)
     return octets

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from edgeward import tls
-from edgeward.errors import EdgewardError, NotFound, Unreadable, UsageError, WrongPassword
+from edgeward.errors import EdgewardError, NotFound, Unavailable, Unreadable, UsageError, WrongPassword
 from edgeward.pki.formats.item import WrongKind
 from edgeward.testing import Authority, Identity, authority
 from tests.programs.wire import greeting, refused, serving
@@ -256,6 +256,15 @@ def test_requiring_clients_without_saying_whose_is_an_error() -> None:
         tls.server_context(certificate=SERVER.certificate, key=SERVER.key, crl=CA.crl)
     with pytest.raises(UsageError, match="certificate"):
         tls.client_context(CA.certificate, key=CLIENT.key)
+
+
+def test_nothing_where_something_is_needed_is_no_context_that_trusts_nobody_or_everybody() -> None:
+    with pytest.raises(UsageError, match="whom to believe"):
+        tls.client_context(None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="needs a certificate"):
+        tls.server_context(certificate=None)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="null byte"):
+        tls.server_context(certificate="a\0b")
 
 
 # -------------------------------------------------------------------------------------------------------------------- reload
