@@ -3,11 +3,16 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from edgeward.cli import rfc5280
+from edgeward.keys import generate
+from edgeward.pki import csr, keys
+from edgeward.pki.issue import Grant, decide, serial_number, sign
+from edgeward.pki.profile import default_profiles
 from edgeward.testing import authority
 from tests.support.cli import run
 from tests.support.programs import needs
@@ -97,6 +102,26 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert run("lint").status == 2
     assert run("lint", "--ignore", "no-such-rule", "--no-rfc5280", SERVER.certificate_path).status == 2
     assert run("lint", tmp_path / "nowhere").status == 69
+
+
+def test_a_devices_certificate_of_the_default_profile_is_good(tmp_path: Path) -> None:
+    """pkilint takes SPIFFE for no scheme; that is a note here."""
+    key = generate.new()
+    plan = decide(
+        default_profiles()["device"],
+        csr.asked_by_key(key.public_key()),  # type: ignore[arg-type]
+        Grant(identity="edge-1"),
+        issuer=None,
+        trust_domain="cluster.local",
+        now=datetime.now(UTC).replace(microsecond=0),
+        serial=serial_number(bytes(16)),
+    )
+    device = tmp_path / "device.der"
+    device.write_bytes(sign(plan, keys.issuer_key(key)))
+    findings = json.loads(run("lint", device, "--json").out)["certificates"][0]["findings"]
+    # Signed with its own key, because this test has no CA; that is said, and nothing else.
+    assert {finding["id"] for finding in findings if finding["severity"] != "note"} == {"self-signed-leaf"}, findings
+    assert "pkix.invalid_uri_syntax" in {finding["id"] for finding in findings}
 
 
 def test_the_rules_are_listed() -> None:

@@ -28,6 +28,9 @@ _PARAGRAPHS = {
 _SINGLE_LABEL = "pkix.invalid_domain_name_syntax"
 """Also said of `localhost` and of the short names of a private network, which TLS clients match well."""
 
+_SPIFFE = "pkix.invalid_uri_syntax"
+"""Also said of SPIFFE identities, whose scheme is not among those that pkilint knows; our own rules judge their form."""
+
 
 def installed() -> bool:
     """Whether pkilint is there."""
@@ -77,6 +80,8 @@ def _findings(result: Any) -> Iterator[Finding]:
             continue
         if code == _SINGLE_LABEL and "." not in message:
             severity, message = NOTE, f"{message} (a name of one label: good in a private network alone)"
+        if code == _SPIFFE and '"spiffe://' in message:
+            severity, message = NOTE, f"{message} (a SPIFFE identity, whose scheme pkilint does not know)"
         section = [number for part in path.split(".") if (number := _PARAGRAPHS.get(part))]
         yield Finding(
             id=code,
