@@ -22,8 +22,8 @@ test-all: $(VENV)/development  ## the slow tests too
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/development  ## format, lint, types, layers, documentation
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_docs.py
 
@@ -31,8 +31,8 @@ bench: $(VENV)/runtime  ## what one server process spends (needs Go)
 	$(BIN)/python benchmarks/server.py $(ARGS)
 
 format: $(VENV)/development  ## let ruff rewrite what it can
-	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples
 
 lock: $(VENV)/development  ## pin every dependency again, with hashes
 	$(BIN)/pip install --quiet pip-tools

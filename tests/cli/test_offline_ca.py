@@ -222,7 +222,7 @@ def test_what_is_dropped_is_said_and_not_signed(here: Path) -> None:
     signed = certificate(here / "edge.crt")
     assert "masters" not in signed.subject.rfc4514_string()
     assert [str(n.value) for n in signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value] == [
-        "spiffe://edgeward/node/edge-1"
+        "spiffe://edgeward.internal/node/edge-1"
     ]
 
 

@@ -38,6 +38,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "split": ("split", "Write each item of a file into a file of its own."),
     "fingerprint": ("fingerprint", "Print fingerprints."),
     "diff": ("diff", "Compare two certificates or requests field by field."),
+    "lint": ("lint", "Judge certificates by the rules of private PKI, devices, mutual TLS and RFC 5280."),
+    "trust": ("trust", "Install a CA into the stores of this machine: the system, browsers, Java."),
     "join": ("join", "Enrol this machine as a node."),
     "agent": ("agent", "Keep this node connected to its hub."),
     "completion": ("completion", "Print the shell completion script."),

@@ -58,7 +58,7 @@ def client_context(*, certificate: bytes | None = None, key: PrivateKeyTypes | N
     context.verify_mode = ssl.CERT_NONE
     _strict(context)
     if certificate is not None and key is not None:
-        _load_pair(context, certificate, key)
+        load_pair(context, certificate, key)
     return context
 
 
@@ -88,7 +88,7 @@ def _server(certificate: bytes, key: PrivateKeyTypes, anchors: Sequence[bytes]) 
     # KubeEdge's authorities lack extensions that VERIFY_X509_STRICT (set from Python 3.13 on) asks for, and may be intermediates.
     context.verify_flags &= ~ssl.VerifyFlags.VERIFY_X509_STRICT
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    _load_pair(context, _with_issuer(certificate, anchors), key)
+    load_pair(context, _with_issuer(certificate, anchors), key)
     if anchors:
         context.load_verify_locations(cadata=b"".join(anchors))
     return context
@@ -121,7 +121,7 @@ def _with_issuer(certificate: bytes, anchors: Sequence[bytes]) -> bytes:
     return certificate
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: PrivateKeyTypes) -> None:
+def load_pair(context: ssl.SSLContext, certificate: bytes, key: PrivateKeyTypes) -> None:
     """Load a pair, which the ssl module takes from a file only: one of mode 0600 that lives for a moment, the key in it encrypted
     with a password that nobody else ever had."""
     password = secrets.token_hex(32).encode("ascii")

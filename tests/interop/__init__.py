@@ -1,0 +1,1 @@
+"""Foreign programs on the other side of the wire."""

@@ -1,0 +1,3 @@
+module example.com/mutual
+
+go 1.21
