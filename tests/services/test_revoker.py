@@ -1,13 +1,14 @@
 """Revocation: by name and by serial, once, and told to whoever holds the sessions."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.world import World, run, world
+from tests.support.world import World, csr, new_key, run, world
 
-from edgeward.errors import BadName, NotFound, UsageError
+from edgeward.errors import BadName, NotFound, PolicyRefused, UsageError
 from edgeward.model.authority import Reason
 from edgeward.services.revoker import Revocation, canonical_serial
 
@@ -53,12 +54,33 @@ def test_t29_twice_is_once() -> None:
                 assert len((await revoke(w, target)).revoked) == 1
                 before, cut = await w.store.audit(), len(w.cut)
                 w.later(seconds=1)
-                assert (await revoke(w, target, Reason.KEY_COMPROMISE)).revoked == ()
+                assert (await revoke(w, target, Reason.SUPERSEDED)).revoked == ()
                 assert await w.store.audit() == before
                 assert len(w.cut) == cut
             again = await w.store.by_serial(serial)
             assert again is not None
             assert again.revocation_reason is Reason.UNSPECIFIED
+
+    run(story())
+
+
+def test_t29_a_compromise_that_becomes_known_later_is_recorded_and_bars_the_key() -> None:
+    async def story() -> None:
+        async with world() as w:
+            key = new_key()
+            await w.enrol("edge-1", None, csr("edge-1", key))
+            serial = await serial_of(w, "edge-1")
+            await revoke(w, "edge-1")
+            w.later(days=1)
+            assert len((await revoke(w, "edge-1", Reason.KEY_COMPROMISE)).revoked) == 1
+            assert (await revoke(w, "edge-1", Reason.KEY_COMPROMISE)).revoked == ()
+            record = await w.store.by_serial(serial)
+            assert record is not None
+            assert record.revocation_reason is Reason.KEY_COMPROMISE
+            assert record.revoked_at == w.now - timedelta(days=1)
+            back, _ = await w.token("edge-1", unblock=True)
+            with pytest.raises(PolicyRefused):
+                await w.enrol("edge-1", back, csr("edge-1", key))
 
     run(story())
 

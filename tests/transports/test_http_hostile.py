@@ -237,14 +237,30 @@ def test_t37_an_address_has_256_silent_connections_and_still_gets_in() -> None:
     run(main())
 
 
-def test_one_connection_too_many_is_told_so() -> None:
+def test_one_connection_too_many_makes_the_oldest_leave() -> None:
     async def main() -> None:
         async with serve(HttpLimits(connections=2)) as served:
             idle = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(2)]
             await until(lambda: len(served.http.open) == 2)
-            answer = await served.ask(until_closed=True)
-            assert statuses(answer) == [503] and b"Retry-After: 5" in answer
+            assert statuses(await served.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == [200]
+            assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
             for _, writer in idle:
+                writer.transport.abort()
+
+    run(main())
+
+
+def test_one_address_cannot_hold_all_places_by_keeping_connections_alive() -> None:
+    async def main() -> None:
+        async with serve(HttpLimits(connections=100, connections_per_address=3)) as served:
+            kept = []
+            for _ in range(10):
+                reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 200")
+                kept.append(writer)
+            await until(lambda: len(served.http.open) <= 3)
+            for writer in kept:
                 writer.transport.abort()
 
     run(main())

@@ -53,7 +53,11 @@ class _Stage:
         path = self.directory / f"{arguments[0]}-{secrets.token_hex(4)}.log"
         log = self._stack.enter_context(path.open("wb"))
         process = subprocess.Popen(  # noqa: S603  # our own program, arguments of our own
-            [sys.executable, "-m", "edgeward", *arguments], env=self._environment, stdout=log, stderr=log
+            [sys.executable, "-m", "edgeward", *arguments],
+            env=self._environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the demo, which ends them in order
         )
         self._logs[process.pid] = path
         self._stack.enter_context(_ended(process))
@@ -67,6 +71,7 @@ class _Stage:
             capture_output=True,
             text=True,
             check=False,
+            start_new_session=True,
         )
         if done.returncode:
             raise Unavailable(problem=f"edgeward {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")

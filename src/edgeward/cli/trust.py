@@ -108,9 +108,9 @@ def install(certificate: str, dry_run: bool, **options: Any) -> None:
 
     \b
     Examples:
-      sudo edgeward trust install rootCA.crt
-      edgeward trust install rootCA.crt --store nss
       edgeward trust install rootCA.crt --dry-run
+      edgeward trust install rootCA.crt --store nss
+      sudo edgeward trust install rootCA.crt
     """
     der, parsed = _authority(certificate, force=False)
     _all("install", certificate, parsed, _chosen(options), dry_run=dry_run, der=der)
@@ -124,7 +124,8 @@ def remove(certificate: str, dry_run: bool, **options: Any) -> None:
     """Remove the CA certificate in CERT from every store where `edgeward trust install` put it.
 
     \b
-    Example:
+    Examples:
+      edgeward trust remove rootCA.crt --dry-run
       sudo edgeward trust remove rootCA.crt
     """
     der, parsed = _authority(certificate, force=True)
@@ -180,6 +181,10 @@ def list_(as_json: bool, **options: Any) -> None:
     """List the trust stores of this machine and what `edgeward trust install` put into them.
 
     The names end in the first 16 digits of the certificate's SHA-256 (`edgeward fingerprint CERT`).
+
+    \b
+    Example:
+      edgeward trust list
     """
     stores = _chosen(options)
     listed = [{"kind": store.kind, "place": store.place, "installed": store.installed()} for store in stores]

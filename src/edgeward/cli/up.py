@@ -55,7 +55,6 @@ def command(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
     wanted = app.Wanted(data=data, passphrase_file=passphrase_file, kubeedge_tokens=acceptance, **listen)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     with asyncio.Runner(loop_factory=app.new_loop) as runner:
         runner.run(app.serve(wanted, os.environ, ready=_announce))
 

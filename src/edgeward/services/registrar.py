@@ -15,6 +15,7 @@ from typing import Protocol
 
 from edgeward.errors import (
     BadName,
+    Busy,
     CertificateRefused,
     EdgewardError,
     InputError,
@@ -88,6 +89,29 @@ class _Notes:
         return omitted
 
 
+@dataclass(slots=True)
+class _Renewals:
+    """How often a node may renew: ten times at once, then once every half minute, so that a device gone mad cannot fill the disk.
+
+    For each node the moment at which its allowance is whole again; those that are whole are forgotten.
+    """
+
+    whole_at: dict[str, datetime] = field(default_factory=dict)
+
+    def take(self, node: str, now: datetime) -> bool:
+        """Whether the node may renew now; then it is counted."""
+        if len(self.whole_at) > 100_000:
+            self.whole_at = {name: at for name, at in self.whole_at.items() if at > now}
+        due = max(self.whole_at.get(node, now), now)
+        if due - now > 9 * RENEWAL_INTERVAL:
+            return False
+        self.whole_at[node] = due + RENEWAL_INTERVAL
+        return True
+
+
+RENEWAL_INTERVAL = timedelta(seconds=30)
+
+
 class Registrar:
     """Enrols devices. `grace`: for how long after its end a certificate may still renew itself (0: not at all). `refused` is told
     of every refusal."""
@@ -107,6 +131,7 @@ class Registrar:
         self._foreign = foreign
         self._revoked = revoked
         self._notes = _Notes()
+        self._renewals = _Renewals()
 
     async def enrol(self, enrolment: Enrolment) -> bytes:
         """The DER certificate for a device.
@@ -215,6 +240,8 @@ class Registrar:
         if enrolment.at > record.not_after + self._grace:
             raise CertificateRefused(why=f"it expired at {record.not_after.isoformat()}")
         await self._not_blocked(node)
+        if not self._renewals.take(node, enrolment.at):
+            raise Busy(what=f"node {node} has renewed ten times within minutes")
         return _Entitlement(
             actor=f"node:{node}", evidence=f"certificate:{record.serial}", replaces=record, renews=record.serial
         )

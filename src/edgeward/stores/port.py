@@ -119,8 +119,8 @@ class Store(Protocol):
     async def revoke(
         self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
     ) -> Sequence[CertificateRecord]:
-        """Revoke by serial; the records that this call revoked. Those already revoked stay as they are and are not returned; when
-        none is left, nothing is recorded."""
+        """Revoke by serial; the records that this call revoked. Those already revoked stay as they are and are not returned, but for
+        one that turns out to be `keyCompromise`: its reason changes, its moment does not. When none is left, nothing is recorded."""
         ...
 
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:

@@ -114,9 +114,11 @@ ABANDON = """
 UPDATE certificate SET state = 'abandoned', revoked_at = :at, revocation_reason = 'unspecified'
  WHERE issuer_id = :issuer_id AND serial = :serial AND state = 'planned'"""
 ABANDONED_TOKEN = "SELECT token FROM certificate WHERE issuer_id = :issuer_id AND serial = :serial"
+# what was revoked stays as it is, but for one thing that may become known later: that the key was compromised
+_NOT_YET = "(revoked_at IS NULL OR (:reason = 'keyCompromise' AND COALESCE(revocation_reason, '') <> 'keyCompromise'))"
 REVOKE = f"""
-UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
- WHERE serial = :serial AND revoked_at IS NULL AND state = 'issued' RETURNING {CERTIFICATE_COLUMNS}"""
+UPDATE certificate SET revoked_at = COALESCE(revoked_at, :at), revocation_reason = :reason
+ WHERE serial = :serial AND {_NOT_YET} AND state = 'issued' RETURNING {CERTIFICATE_COLUMNS}"""
 BLOCK = """
 INSERT INTO device (name, created_at, blocked_at, blocked_reason) VALUES (:name, :at, :at, :reason)
     ON CONFLICT (name) DO UPDATE SET blocked_at = excluded.blocked_at, blocked_reason = excluded.blocked_reason
@@ -125,8 +127,9 @@ REVOKE_WAYS_BACK = """
 UPDATE token SET revoked_at = :at WHERE node = :name AND unblock = 1 AND revoked_at IS NULL AND used < uses"""
 # one that is planned when its device is blocked is issued in a moment, and must be revoked when it is
 REVOKE_NODE = f"""
-UPDATE certificate SET revoked_at = :at, revocation_reason = :reason
- WHERE identity = :name AND profile = 'device' AND state IN ('issued', 'planned') AND revoked_at IS NULL AND not_after >= :at
+UPDATE certificate SET revoked_at = COALESCE(revoked_at, :at), revocation_reason = :reason
+ WHERE identity = :name AND profile = 'device' AND state IN ('issued', 'planned')
+   AND {_NOT_YET} AND (not_after >= :at OR :reason = 'keyCompromise')
 RETURNING {CERTIFICATE_COLUMNS}"""
 FIRST_CONNECTION = """
 UPDATE certificate SET connected_at = :at

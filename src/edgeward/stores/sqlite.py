@@ -1,5 +1,6 @@
 """The embedded store: SQLite in WAL mode, every commit synced (`synchronous=FULL`), one process at a time."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -28,6 +29,9 @@ _PRAGMAS = (
 )
 """FULL: a commit survives a power cut, not only a crash of the process. Nobody else writes
 to this file; a tool that holds its lock for longer than a quarter of a second makes writes fail, not the server stand still."""
+
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # its progress is nobody's concern when it goes well
 
 
 def open_store(path: Path | str) -> RelationalStore:

@@ -45,6 +45,9 @@ _IDLE, _HEAD, _BODY, _DEAF = range(4)
 
 _NEVER = math.inf
 
+_LEAVING = 256
+"""Connections beyond the limit that are on their way out, or have a request in hand and leave after it."""
+
 _LINGER_SECONDS = 2.0
 """For a peer on a plain socket to close its side after ours."""
 
@@ -71,7 +74,9 @@ class HttpLimits:
     requests: int = 4096
     """In hand on all connections at a time. More is answered 503."""
     connections: int = 10_000
-    """Open at a time. One more is answered 503 and closed."""
+    """Open at a time. For one more, the one that has been open longest takes no further request."""
+    connections_per_address: int = 1024
+    """The same for one address (a /64 of IPv6), so that nobody holds all places by keeping connections alive."""
     silent: int = 4096
     """Connections that have not finished a first request. One more puts out the one that has waited longest."""
     silent_per_address: int = 256
@@ -114,6 +119,9 @@ class Http:
         self.limits = limits or HttpLimits()
         self.rate = rate
         self.open: set[HttpConnection] = set()
+        self.kept: WaitingRoom[HttpConnection] = WaitingRoom(
+            self.limits.connections, self.limits.connections_per_address
+        )
         self.silent: WaitingRoom[HttpConnection] = WaitingRoom(self.limits.silent, self.limits.silent_per_address)
         self.tick = min(
             self.limits.head_seconds, self.limits.body_seconds, self.limits.idle_seconds, self.limits.write_seconds
@@ -203,6 +211,7 @@ class HttpConnection(asyncio.Protocol):
         "_half_closed",
         "_headers",
         "_http",
+        "_leaving",
         "_loop",
         "_modern",
         "_network",
@@ -221,6 +230,7 @@ class HttpConnection(asyncio.Protocol):
 
     def __init__(self, http: Http) -> None:
         self._http = http
+        self._leaving = False
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpRequestParser | None = None
         self._phase = _IDLE
@@ -251,7 +261,10 @@ class HttpConnection(asyncio.Protocol):
         self._certificate: bytes | None = transport.get_extra_info("peer_certificate")
         http = self._http
         http.open.add(self)
-        if len(http.open) > http.limits.connections or http.closing:
+        oldest = http.kept.enter(self, self._network) if self._address else None
+        if oldest is not None:
+            oldest.leave()
+        if len(http.open) > http.limits.connections + _LEAVING or http.closing:
             self._refuse(503, "too busy: too many connections", ("Retry-After", "5"))
             return
         self._parser = httptools.HttpRequestParser(self)
@@ -306,6 +319,7 @@ class HttpConnection(asyncio.Protocol):
         self._phase = _DEAF
         self._turns.clear()
         self._http.open.discard(self)
+        self._http.kept.leave(self)
         self._http.silent.leave(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -359,6 +373,7 @@ class HttpConnection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Close as soon as nothing is in hand."""
+        self._leaving = True
         if self._task is None and self._transport is not None:
             self._phase = _DEAF
             self._transport.close()
@@ -534,7 +549,7 @@ class HttpConnection(asyncio.Protocol):
         finally:
             self._task = None
             if self._transport is not None:
-                if keep and self._phase != _DEAF and not self._http.closing:
+                if keep and self._phase != _DEAF and not (self._leaving or self._http.closing):
                     self._rest()
                 else:
                     self._hang_up(self._transport)

@@ -534,7 +534,7 @@ class ServerConnection(Connection):
         if self._closing or self._transport is None:
             return
         text = printable(bytes(response.body).decode(errors="replace").strip())
-        _log.info("upgrade refused, %d to %s: %s", response.status_code, self.address, text)
+        _log.debug("upgrade refused, %d to %s: %s", response.status_code, self.address, text)
         self._transport.write(response.serialize())
         self._finish()
 
