@@ -55,7 +55,7 @@ from edgeward.services.tokens import Tokens
 from edgeward.stores.port import Store
 from edgeward.stores.sqlite import open_store
 from edgeward.transports import contexts, http, tls, websocket
-from edgeward.transports.limits import RateLimit, TlsLimits
+from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog
 from edgeward.web.api import Api, Platform
 
@@ -250,7 +250,7 @@ class Server:
             handshakes=limits.handshakes,
             handshakes_per_address=limits.handshakes_per_address,
         )
-        http_limits = http.HttpLimits(
+        http_limits = HttpLimits(
             body_octets=services.settings.enrolment.csr_limit,
             head_seconds=limits.header_seconds,
             body_seconds=limits.body_seconds,
@@ -319,7 +319,7 @@ class Server:
                 new_id=new_id,
             )
         )
-        limits = http.HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
+        limits = HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
         self._administration = http.Http(api.respond, now=now, limits=limits)
         old = os.umask(0o177)
         try:

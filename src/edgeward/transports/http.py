@@ -13,7 +13,6 @@ import logging
 import math
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -23,7 +22,7 @@ import httptools
 
 from edgeward.errors import InternalError, printable
 from edgeward.model.http import Request, Respond, Response, text
-from edgeward.transports.limits import RateLimit, WaitingRoom, network_of
+from edgeward.transports.limits import HttpLimits, RateLimit, WaitingRoom, network_of
 
 log = logging.getLogger(__name__)
 
@@ -50,37 +49,6 @@ _LEAVING = 256
 
 _LINGER_SECONDS = 2.0
 """For a peer on a plain socket to close its side after ours."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What one peer, and all of them, may take. Deadlines are kept to within a quarter of the shortest of them."""
-
-    head_octets: int = 16_384
-    """Request line and headers. More is answered 431."""
-    headers: int = 100
-    body_octets: int = 65_536
-    """More is answered 413, before it is read where Content-Length says so. A CSR has 300 octets to 4 KiB."""
-    head_seconds: float = 30.0
-    """For request line and headers, from the connection or from the first octet of a later request. Slower is answered 408."""
-    body_seconds: float = 30.0
-    """For the body, from the end of the headers."""
-    idle_seconds: float = 75.0
-    """Between two requests; longer than the keep-alive of common load balancers, so that they close first."""
-    write_seconds: float = 30.0
-    """For a peer that does not take its answer; then the connection is cut."""
-    pipeline: int = 100
-    """Requests that wait behind the one in hand. The connection ends after the last of so many."""
-    requests: int = 4096
-    """In hand on all connections at a time. More is answered 503."""
-    connections: int = 10_000
-    """Open at a time. For one more, the one that has been open longest takes no further request."""
-    connections_per_address: int = 1024
-    """The same for one address (a /64 of IPv6), so that nobody holds all places by keeping connections alive."""
-    silent: int = 4096
-    """Connections that have not finished a first request. One more puts out the one that has waited longest."""
-    silent_per_address: int = 256
-    """The same for one address (a /64 of IPv6)."""
 
 
 class _Turn(NamedTuple):
