@@ -2,10 +2,14 @@
 
 import base64
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""A shell that runs the tests in the background has it ignored, and every program that they start and interrupt would inherit that."""
 
 VECTORS = Path(__file__).parent / "vectors"
 

@@ -50,7 +50,8 @@ def traditional_key(block: pem.Block, origin: str, password: str | None) -> Item
     try:
         key = guarded("private key", lambda: serialization.load_pem_private_key(text, secret))
     except Unreadable as error:
-        unknown = "nsupported" in str(error)
+        # a wrong password leaves good padding once in 256 times, and noise behind it that the library says many things about
+        unknown = "nsupported" in str(error) and "Could not deserialize" not in str(error)
         problem = UnsupportedKey(why=str(error.facts["why"])) if unknown else WrongPassword(what="the private key")
         return replace(item, problem=problem)
     return _opened_key(item, key)
