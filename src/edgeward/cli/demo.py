@@ -57,7 +57,6 @@ class _Stage:
             env=self._environment,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C is for the demo, which ends them in order
         )
         self._logs[process.pid] = path
         self._stack.enter_context(_ended(process))
@@ -71,7 +70,6 @@ class _Stage:
             capture_output=True,
             text=True,
             check=False,
-            start_new_session=True,
         )
         if done.returncode:
             raise Unavailable(problem=f"edgeward {arguments[0]} ended with {done.returncode}: {done.stderr.strip()}")
