@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -176,6 +176,24 @@ class Services:
             hub=tuple(_host_port(name, hub) for name in self.dialled[:4]),
         )
 
+    def platform(
+        self, reload: Callable[[], Awaitable[tuple[str, ...]]], describe: Callable[[], dict[str, Any]]
+    ) -> Platform:
+        """What the administrative API is a face of."""
+        return Platform(
+            store=self.store,
+            authorities=self.authorities,
+            registrar=self.registrar,
+            tokens=self.tokens,
+            revoker=self.revoker,
+            hub=self.hub,
+            kubeedge_tokens=self.kubeedge_tokens,
+            reload=reload,
+            describe=describe,
+            now=now,
+            new_id=new_id,
+        )
+
     async def open(self, wanted: Wanted) -> None:
         """Load the authority or make it, and set what the command line and the configuration say."""
         moment = now()
@@ -304,21 +322,7 @@ class Server:
     async def _listen_for_operators(self) -> None:
         services = self._services
         path = services.directory.path / SOCKET
-        api = Api(
-            Platform(
-                store=services.store,
-                authorities=services.authorities,
-                registrar=services.registrar,
-                tokens=services.tokens,
-                revoker=services.revoker,
-                hub=services.hub,
-                kubeedge_tokens=services.kubeedge_tokens,
-                reload=self.reload,
-                describe=lambda: self.facts,
-                now=now,
-                new_id=new_id,
-            )
-        )
+        api = Api(services.platform(self.reload, lambda: self.facts))
         limits = HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
         self._administration = http.Http(api.respond, now=now, limits=limits)
         old = os.umask(0o177)
@@ -432,21 +436,7 @@ async def offline_call(data: Path, environment: Mapping[str, str], method: str, 
         async def no_reload() -> tuple[str, ...]:
             return ()
 
-        api = Api(
-            Platform(
-                store=services.store,
-                authorities=services.authorities,
-                registrar=services.registrar,
-                tokens=services.tokens,
-                revoker=services.revoker,
-                hub=services.hub,
-                kubeedge_tokens=services.kubeedge_tokens,
-                reload=no_reload,
-                describe=dict,
-                now=now,
-                new_id=new_id,
-            )
-        )
+        api = Api(services.platform(no_reload, dict))
         request = Request(method=method, target=path, headers={}, body=msgspec.json.encode(body), address="", at=now())
         return msgspec.json.decode((await api.answer(request)).body)
 

@@ -89,6 +89,10 @@ class _Notes:
         return omitted
 
 
+RENEWAL_INTERVAL = timedelta(seconds=30)
+"""Between two renewals of a node, for long. An edge renews at most once in a few minutes, with the shortest lifetimes that make sense."""
+
+
 @dataclass(slots=True)
 class _Renewals:
     """How often a node may renew: ten times at once, then once every half minute, so that a device gone mad cannot fill the disk.
@@ -107,9 +111,6 @@ class _Renewals:
             return False
         self.whole_at[node] = due + RENEWAL_INTERVAL
         return True
-
-
-RENEWAL_INTERVAL = timedelta(seconds=30)
 
 
 class Registrar:
