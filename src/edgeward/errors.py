@@ -39,6 +39,8 @@ class EdgewardError(Exception):
     exit_status: ClassVar[int] = 70
     fact_limit: ClassVar[int] = 200
     """Characters of one fact that the sentence shows."""
+    members: ClassVar[tuple[str, ...]] = ()
+    """The facts that a program may want as they are; the others are in the sentence alone."""
 
     def __init__(self, **facts: Any) -> None:
         self.facts = facts
@@ -277,6 +279,21 @@ class NotConnected(Refusal):
 
     sentence = "node {node} is not connected"
     remedy = "see when it was last here: edgeward nodes"
+
+
+class QueueFull(Refusal):
+    """A message for a node whose queue is as long as it may be."""
+
+    sentence = "the queue of node {node} is full: {waiting} messages with {octets} bytes wait, of {max_messages} and {max_octets}"
+    remedy = "see what waits: edgeward message list --node {node}; bring the node online, or cancel some, or raise [delivery]"
+    members = ("node", "waiting", "octets", "max_messages", "max_octets")
+
+
+class MessageConflict(Refusal):
+    """A message id that is in use for another message."""
+
+    sentence = "message {msg_id} exists already, with another content or for another node"
+    remedy = "give each message an id of its own, or none: then it gets one"
 
 
 class KeyPolicyRefused(Refusal):

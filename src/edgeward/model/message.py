@@ -24,6 +24,9 @@ NULL = Raw(b"null")
 ACK = Raw(b'"ack"')
 """What answers a control message (`ping`, `pong`, `config`)."""
 
+OK_TEXT = "OK"
+"""What a real edge acknowledges with, and a cloud answers with where there is nothing to say."""
+
 RESPONSE = "response"
 ERROR = "error"
 

@@ -14,6 +14,7 @@ from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.token import Token
+from edgeward.stores.queue import Queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,11 @@ class Standing:
 
 class Store(Protocol):
     """Rows and their rules. Raises `StoreUnavailable` from any method when the database cannot be reached or written."""
+
+    @property
+    def queue(self) -> Queue:
+        """Messages that wait for nodes."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -125,7 +131,7 @@ class Store(Protocol):
 
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
         """Block a device and revoke all its unexpired device certificates in one transaction; those are returned. Tokens that were
-        made to let it back are revoked as well: what is decided last counts."""
+        made to let it back are revoked as well: what is decided last counts. Messages that wait for it become `refused`."""
         ...
 
     async def first_connection(

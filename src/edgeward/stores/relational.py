@@ -19,8 +19,9 @@ from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.token import Token
-from edgeward.stores import rows, sql
+from edgeward.stores import rows, sql, sql_queue
 from edgeward.stores.port import Admission, Standing, TokenUse
+from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.rows import Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
 
@@ -38,6 +39,12 @@ class RelationalStore:
     def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
+        self._queue = RelationalQueue(reader, writer)
+
+    @property
+    def queue(self) -> RelationalQueue:
+        """Messages that wait for nodes."""
+        return self._queue
 
     async def close(self) -> None:
         """Finish the queued writes, then let go of the database."""
@@ -216,6 +223,7 @@ class RelationalStore:
             row = {"name": node, "at": milliseconds(at), "reason": reason}
             changed = engine.many(sql.BLOCK, [row]) + engine.many(sql.REVOKE_WAYS_BACK, [row])
             revoked = engine.query(sql.REVOKE_NODE, row)
+            engine.many(sql_queue.REFUSE, [row])
             return (revoked,) if changed or revoked else None
 
         result = await self._work(work, event)

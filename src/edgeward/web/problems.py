@@ -14,6 +14,8 @@ STATUS: dict[type[errors.EdgewardError], int] = {
     errors.NotFound: 404,
     errors.AlreadyExists: 409,
     errors.NotConnected: 409,
+    errors.MessageConflict: 409,
+    errors.QueueFull: 429,
     errors.Unavailable: 503,
     errors.InternalError: 500,
 }
@@ -21,7 +23,9 @@ STATUS: dict[type[errors.EdgewardError], int] = {
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9457 section 3.1, and three members of ours: `code` (the class), `hint`, and the exit status that a command line ends with."""
+    """RFC 9457 section 3.1, and three members of ours: `code` (the class), `hint`, and the exit status that a command line ends with.
+
+    Some classes add the figures of their sentence as members of their own (`EdgewardError.members`)."""
 
     title: str
     status: int
@@ -41,4 +45,9 @@ def problem(error: errors.EdgewardError) -> Response:
     body = Problem(
         title=str(error), status=status(error), code=error.code, hint=error.hint, exit_status=error.exit_status
     )
-    return Response(status=body.status, body=msgspec.json.encode(body), content_type="application/problem+json")
+    more = {name: error.facts[name] for name in error.members}
+    return Response(
+        status=body.status,
+        body=msgspec.json.encode(msgspec.to_builtins(body) | more if more else body),
+        content_type="application/problem+json",
+    )
