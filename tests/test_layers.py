@@ -17,7 +17,15 @@ LAYERS = (
 
 IMPURE = {"asyncio", "os", "pathlib", "random", "secrets", "socket", "sqlite3", "ssl", "time", "edgeward.files"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-ADAPTERS = {"keys.file", "keys.memory", "keys.passphrase", "stores.sqlite", "stores.relational", "stores.writer"}
+ADAPTERS = {
+    "keys.file",
+    "keys.memory",
+    "keys.passphrase",
+    "stores.sqlite",
+    "stores.postgres",
+    "stores.relational",
+    "stores.writer",
+}
 MAY_REVOKE = {"services.revoker", "services.authorities"}
 """The revoker, and the authority for its own server certificate, which it replaces."""
 

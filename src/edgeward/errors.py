@@ -361,6 +361,13 @@ class StoreUnavailable(Unavailable):
     remedy = "check the space and the permissions of the data directory"
 
 
+class OutcomeUnknown(StoreUnavailable):
+    """A write whose commit was asked for and never answered, by a database that could not be asked since."""
+
+    sentence = "the connection to the database broke while a write was being committed, so it may or may not have been made: {why}"
+    remedy = "look at what you wanted to change before you try again"
+
+
 class CannotListen(Unavailable):
     """A port that cannot be opened."""
 

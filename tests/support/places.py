@@ -23,6 +23,7 @@ class Place:
     open: Callable[[], RelationalStore]
     durable: bool
     files: Path | None = None
+    sqlite: bool = True
 
 
 PLACES: dict[str, Callable[[Path], Place]] = {

@@ -1,6 +1,5 @@
 """The embedded store: SQLite in WAL mode, every commit synced (`synchronous=FULL`), one process at a time."""
 
-import logging
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -8,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from alembic.util import CommandError
 
 from edgeward.errors import StoreUnavailable
+from edgeward.stores import schema
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Duplicate, Parameters, Writer
-
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -29,9 +25,6 @@ _PRAGMAS = (
 )
 """FULL: a commit survives a power cut, not only a crash of the process. Nobody else writes
 to this file; a tool that holds its lock for longer than a quarter of a second makes writes fail, not the server stand still."""
-
-
-logging.getLogger("alembic").setLevel(logging.WARNING)  # its progress is nobody's concern when it goes well
 
 
 def open_store(path: Path | str) -> RelationalStore:
@@ -64,12 +57,8 @@ def _connect(target: str, *, uri: bool) -> sqlite3.Connection:
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date through Alembic, on this very connection."""
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connection, poolclass=sqlalchemy.pool.StaticPool)
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.connect() as borrowed:
-        config.attributes["connection"] = borrowed
-        command.upgrade(config, "head")
-        borrowed.commit()
+        schema.upgrade(borrowed)
 
 
 class _SqliteEngine:

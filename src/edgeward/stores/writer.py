@@ -32,6 +32,9 @@ the wait (0.3 ms of CPU for each enrolment of 8 clients, measured). A disk that 
 GATHER = 0.001
 """Seconds that the first unit waits for others to share its transaction where commits are slow: they take longer than that anyway."""
 
+ATTEMPTS = 3
+"""How often a transaction is tried that a database across a network lost before it was committed."""
+
 Parameters = dict[str, Any]
 
 
@@ -39,8 +42,13 @@ class Duplicate(Exception):
     """The engine's own error for a broken uniqueness rule, the same for every engine."""
 
 
+class Lost(Exception):
+    """The open transaction is gone and nothing of it was written: the connection broke, or the database chose it to end a deadlock."""
+
+
 class Engine(Protocol):
-    """A database connection as the writer uses it, never from two threads at once. Raises `Duplicate` or `StoreUnavailable`."""
+    """A database connection as the writer uses it, never from two threads at once. Raises `Duplicate` or `StoreUnavailable`; one
+    across a network also `Lost`, when the transaction may be run again, and `OutcomeUnknown` from `commit`."""
 
     local: bool
     """Whether statements take microseconds and only the commit waits."""
@@ -144,9 +152,17 @@ class Writer:
         return results if failure is None else [failure] * len(units)
 
     def _run_and_commit(self, units: list[Unit]) -> list[Any]:
-        results = self._run(units)
-        failure = self._commit()
-        return results if failure is None else [failure] * len(units)
+        """The whole transaction, and again when it was lost on the way."""
+        for _ in range(ATTEMPTS):
+            results = self._run(units)
+            if all(isinstance(result, Lost) for result in results):
+                continue
+            if all(isinstance(result, BaseException) for result in results):
+                return results
+            failure = self._commit()
+            if not isinstance(failure, Lost):
+                return results if failure is None else [failure] * len(units)
+        return [StoreUnavailable(why=f"the transaction was lost {ATTEMPTS} times in a row")] * len(units)
 
     def _commit(self) -> BaseException | None:
         """Commit what is open; the reason why it could not be."""
@@ -167,7 +183,7 @@ class Writer:
             if len(units) > 1 and all(unit.work is None for unit in units):
                 try:
                     return self._all_at_once(units)
-                except StoreUnavailable:
+                except (StoreUnavailable, Lost):
                     raise
                 except Exception:  # a broken rule, or whatever it is: one by one it will show whose it is
                     self._engine.rollback()
@@ -196,6 +212,8 @@ class Writer:
             self._engine.savepoint()
             try:
                 results.append(self._one(unit))
+            except Lost:
+                raise
             except Exception as error:  # whatever it is, its caller hears of it and the others do not
                 self._engine.rollback_to_savepoint()
                 results.append(error)

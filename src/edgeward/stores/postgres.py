@@ -1,0 +1,267 @@
+"""The store that several replicas share: PostgreSQL 14 and later, through psycopg.
+
+What SQLite got from having one writer holds here as well, because there is one writer at a time: a transaction that writes takes the
+advisory lock `WRITING` first and holds it until it is committed, so no rule can be broken by two replicas at once, no two of them
+deadlock, and the audit chain has one tip. Under READ COMMITTED every statement behind the lock sees all that was committed before.
+
+A connection that breaks costs nobody anything that was acknowledged: a transaction that was not committed is run again on a new
+connection; one whose commit was never answered is looked up by its number (`pg_xact_status`), which the database still knows after a
+crash. Only when it cannot be asked is the outcome unknown, and that is what the caller is told.
+"""
+
+import asyncio
+import contextlib
+import functools
+import re
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import sqlalchemy
+from alembic.util import CommandError
+from psycopg import conninfo, errors
+
+from edgeward.errors import OutcomeUnknown, StoreUnavailable, UsageError
+from edgeward.stores import schema
+from edgeward.stores.relational import RelationalStore
+from edgeward.stores.rows import Row
+from edgeward.stores.writer import Duplicate, Lost, Parameters, Writer
+
+WRITING = 0x4544_4745_5741_5244
+"""The advisory lock of who writes: "EDGEWARD" as a number."""
+
+MIGRATING = WRITING + 1
+"""The advisory lock of who brings the schema up to date."""
+
+READERS = 4
+"""Connections for reading: an admission makes two or three reads of under a millisecond each."""
+
+PATIENCE = 4.0
+"""Seconds for which a write or a read tries to get a connection. A database that restarts in that time is not noticed; one that is away
+for longer makes the caller answer 503."""
+
+PAUSE = 0.1
+"""Seconds between two attempts."""
+
+_SESSION = {
+    "application_name": "edgeward",
+    "client_encoding": "utf8",
+    "connect_timeout": "3",
+    "target_session_attrs": "read-write",
+    "keepalives_idle": "10",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "options": "-c synchronous_commit=on -c lock_timeout=15s -c statement_timeout=30s"
+    " -c idle_in_transaction_session_timeout=10s -c timezone=UTC",
+}
+"""What every connection has unless its address says otherwise. A replica that stops in the middle of a transaction loses its session, and
+with it the lock, after ten seconds; an answer is durable, as on SQLite; of several hosts the one that takes writes is used."""
+
+
+def _address(url: str) -> str:
+    """The connection string of `url`. The driver's own complaint might quote the password."""
+    try:
+        given = conninfo.conninfo_to_dict(url)
+        return conninfo.make_conninfo("", **(_SESSION | {name: str(value) for name, value in given.items()}))
+    except psycopg.Error:
+        raise UsageError(problem="the address of the database is no postgresql://USER@HOST:PORT/DATABASE") from None
+
+
+def open_store(url: str) -> RelationalStore:
+    """The store in the database at `url` (`postgresql://…`), its schema brought up to date, by one replica at a time.
+
+    Raises `StoreUnavailable` when it cannot be reached or is not ours, `UsageError` for an address that is none.
+    """
+    address = _address(url)
+    try:
+        _migrate(address)
+    except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        raise StoreUnavailable(why=_reason(error)) from error
+    return RelationalStore(_PostgresReader(address), Writer(_PostgresEngine(address)))
+
+
+def _migrate(address: str) -> None:
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=sqlalchemy.pool.NullPool
+    )
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET lock_timeout = '120s'")
+        connection.exec_driver_sql("SET statement_timeout = 0")
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATING})")  # until this connection ends
+        connection.commit()
+        schema.upgrade(connection)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    return "; ".join(str(error).split("\n")[:2]).strip() or type(error).__name__
+
+
+@functools.cache
+def _translated(statement: str) -> str:
+    """A shared statement with psycopg's mark for a parameter."""
+    return re.sub(r"(?<!:):([a-z][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%"))
+
+
+class _PostgresEngine:
+    """The writer's connection, made when it is first needed and again when it broke."""
+
+    local = False
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._connection: psycopg.Connection[Row] | None = None
+        self._transaction = ""
+
+    def _connected(self) -> "psycopg.Connection[Row]":
+        if self._connection is None or self._connection.closed:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    self._connection = psycopg.connect(self._address, autocommit=True)
+                    break
+                except psycopg.Error as error:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable(why=_reason(error)) from error
+                    time.sleep(PAUSE)
+        return self._connection
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator["psycopg.Connection[Row]"]:
+        """The connection, with the driver's errors in our words."""
+        connection = self._connection
+        if connection is None:
+            raise Lost
+        try:
+            yield connection
+        except psycopg.IntegrityError as error:
+            raise Duplicate(str(error)) from error
+        except (errors.DeadlockDetected, errors.SerializationFailure) as error:
+            raise Lost from error
+        except psycopg.DataError:
+            raise
+        except psycopg.Error as error:
+            if connection.closed:
+                raise Lost from error
+            raise StoreUnavailable(why=_reason(error)) from error
+
+    def begin(self) -> None:
+        self._connected()
+        with self._speaking() as connection:
+            cursor = connection.execute(
+                f"BEGIN; SELECT pg_advisory_xact_lock({WRITING}); SELECT pg_current_xact_id()::text"
+            )
+            while cursor.nextset():
+                pass
+            self._transaction = next(iter(cursor.fetchall()))[0]
+
+    def commit(self) -> None:
+        try:
+            with self._speaking() as connection:
+                if connection.execute("COMMIT").statusmessage != "COMMIT":
+                    raise StoreUnavailable(why="the database rolled the transaction back")
+        except Lost as lost:
+            if not self._was_committed(lost):
+                raise
+
+    def _was_committed(self, lost: Lost) -> bool:
+        """What became of the transaction whose commit was not answered. Its old session may still be at it."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                connection = self._connected()
+                status = connection.execute("SELECT pg_xact_status(%s::text::xid8)", (self._transaction,)).fetchone()
+            except psycopg.Error as error:
+                if time.monotonic() > deadline:
+                    raise OutcomeUnknown(why=_reason(error)) from lost
+                continue
+            except StoreUnavailable as error:
+                raise OutcomeUnknown(why=str(error.facts["why"])) from lost
+            if status is None or status[0] != "in progress":
+                return status is not None and status[0] == "committed"
+            if time.monotonic() > deadline:
+                raise OutcomeUnknown(why="its transaction is still in progress") from lost
+            time.sleep(PAUSE)
+
+    def rollback(self) -> None:
+        if self._connection is not None and not self._connection.closed:
+            try:
+                self._connection.execute("ROLLBACK")
+            except psycopg.Error:  # the session is beyond saving, and with it goes its transaction
+                self._connection.close()
+
+    def savepoint(self) -> None:
+        self._say("SAVEPOINT unit")
+
+    def release(self) -> None:
+        self._say("RELEASE unit")
+
+    def rollback_to_savepoint(self) -> None:
+        self._say("ROLLBACK TO unit")
+
+    def _say(self, statement: str) -> None:
+        with self._speaking() as connection:
+            connection.execute(statement)
+
+    def many(self, statement: str, rows: Sequence[Parameters]) -> int:
+        with self._speaking() as connection:
+            if len(rows) == 1:
+                return max(connection.execute(_translated(statement), rows[0]).rowcount, 0)
+            cursor = connection.cursor()
+            cursor.executemany(_translated(statement), rows)
+            return max(cursor.rowcount, 0)
+
+    def query(self, statement: str, row: Parameters) -> list[Row]:
+        with self._speaking() as connection:
+            return connection.execute(_translated(statement), row).fetchall()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
+class _PostgresReader:
+    """Reads on connections of their own, a few at a time; each sees what was committed before it began. A read that breaks off is made
+    again."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._idle: deque[psycopg.AsyncConnection[Row]] = deque()
+        self._places = asyncio.Semaphore(READERS)
+        self._closed = False
+
+    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]:
+        if self._closed:
+            raise StoreUnavailable(why="it was closed")
+        async with self._places:
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    return await self._attempt(statement, row)
+                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                    if time.monotonic() > deadline or isinstance(error, errors.QueryCanceled):
+                        raise StoreUnavailable(why=_reason(error)) from error
+                except psycopg.Error as error:
+                    raise StoreUnavailable(why=_reason(error)) from error
+                await asyncio.sleep(0 if self._idle else PAUSE)
+
+    async def _attempt(self, statement: str, row: dict[str, Any]) -> list[Row]:
+        if self._idle:
+            connection = self._idle.popleft()
+        else:
+            connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True)
+        try:
+            found = await (await connection.execute(_translated(statement), row)).fetchall()
+        except BaseException:  # also when it was cancelled half-way: nobody knows what it would read next
+            await connection.close()
+            raise
+        self._idle.append(connection)
+        return found
+
+    async def close(self) -> None:
+        self._closed = True
+        while self._idle:
+            await self._idle.popleft().close()

@@ -1,0 +1,29 @@
+"""Brings a database to the present schema: Alembic's migrations, the same ones for every engine."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.ext.compiler import compiles
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # its progress is nobody's concern when it goes well
+
+
+@compiles(sqlalchemy.Text, "postgresql")
+def _text(_type: sqlalchemy.Text, _compiler: Any, **_options: Any) -> str:
+    """Text is compared octet by octet, as SQLite does, whatever the locale that a database was made with."""
+    return 'TEXT COLLATE "C"'
+
+
+def upgrade(connection: sqlalchemy.Connection) -> None:
+    """Run what is missing, on this very connection, and commit it."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    connection.commit()
