@@ -221,7 +221,10 @@ def test_a_write_whose_outcome_nobody_can_tell_is_said_to_be_one(
         monkeypatch.setattr(engine, "commit", commit)
         mine.start()
         await store.note(event("after"))
-        assert await actions(store) in (["after"], ["lost", "after"])  # the killed server's session may have lived to make it
+        assert await actions(store) in (
+            ["after"],
+            ["lost", "after"],
+        )  # the killed server's session may have lived to make it
         await store.close()
 
     with wire(mine.directory) as broken:
