@@ -1,0 +1,348 @@
+"""The catalogue of the handshake itself: versions, suites, protocols, and the client's own certificate."""
+
+from edgeward.model.finding import Side
+from edgeward.services.doctor.catalogue import error, note, warning
+
+_JOIN = (
+    (
+        "edgeward",
+        "edgeward token new --node {node} > token",
+        "on the server; then on this machine the join that follows",
+    ),
+    (
+        "edgeward",
+        "edgeward join https://{host}:10002 --token @token --node {node}",
+        "brings a new certificate of the server's CA",
+    ),
+    (
+        "kubeedge",
+        "rm -f /etc/kubeedge/certs/server.crt /etc/kubeedge/certs/server.key /etc/kubeedge/ca/rootCA.crt"
+        " && keadm join --cloudcore-ipport={host}:10000 --token=TOKEN",
+        "on the edge; the token is what `keadm gettoken` prints on the cloud",
+    ),
+    (
+        "openssl",
+        "openssl req -new -key {key} -subj /CN={node} | openssl x509 -req -CA {issuer_cert} -CAkey {issuer_key} -CAcreateserial -days 365"
+        " -extfile <(echo extendedKeyUsage=clientAuth) -out {cert}",
+        "where the server's CA is: a client certificate for this key",
+    ),
+    ("cert-manager", "cmctl renew {certificate_object}", "issues it again now; its usages must have `client auth`"),
+)
+_PASS = (
+    ("edgeward", "edgeward doctor {address} --cert client.crt --key client.key", "the same with the client's own pair"),
+    (
+        "edgeward",
+        "edgeward join https://{host}:10002 --token @token --node NAME",
+        "gets a pair, if the client has none yet",
+    ),
+    (
+        "openssl",
+        "openssl s_client -connect {address} -cert client.crt -key client.key -CAfile {ca}",
+        "a client that shows its certificate",
+    ),
+    (
+        "kubeedge",
+        "ls -l /etc/kubeedge/certs/",
+        "on the edge: server.crt and server.key are its pair; without them it must join again",
+    ),
+)
+
+ENTRIES = (
+    error(
+        "tls-too-old",
+        Side.SERVER,
+        "the server speaks {version} at best, and clients want TLS 1.2 or later",
+        remedies=(
+            ("nginx", "sed -i 's/ssl_protocols.*/ssl_protocols TLSv1.2 TLSv1.3;/' nginx.conf && nginx -s reload", "allows the present versions"),
+            ("openssl", "openssl s_client -connect {address} -tls1_2", "what a client of today says; `MinProtocol` and the server's own settings decide"),
+            ("edgeward", "edgeward up", "an Edgeward speaks TLS 1.2 and 1.3 always"),
+        ),
+        said=(
+            ("Go", "remote error: tls: protocol version not supported"),
+            ("Go", "tls: server selected unsupported protocol version {version_hex}"),
+            ("OpenSSL", "error:0A000102:SSL routines:ssl_choose_client_version:unsupported protocol"),
+            ("OpenSSL", "error:0A00042E:SSL routines:ssl3_read_bytes:tlsv1 alert protocol version"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: The server selected protocol version {java_version} is not accepted by client preferences"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: protocol_version"),
+            ("Node", "error:0A000102:SSL routines:ssl_choose_client_version:unsupported protocol"),
+            ("Python", "[SSL: UNSUPPORTED_PROTOCOL] unsupported protocol"),
+            ("Python", "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version"),
+            ("Chrome", "ERR_SSL_VERSION_OR_CIPHER_MISMATCH"),
+        ),
+    ),
+    error(
+        "no-common-suite",
+        Side.SERVER,
+        "the server accepts no cipher suite that clients offer",
+        why=("{detail}",),
+        remedies=(
+            ("nginx", "sed -i 's/ssl_ciphers.*/ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;/' nginx.conf && nginx -s reload", "suites of today, for RSA and EC keys"),
+            ("openssl", "openssl s_client -connect {address} -cipher ALL:@SECLEVEL=0", "which one it takes when everything is offered"),
+            ("kubeedge", "kubectl -n kubeedge get secret cloudcoresecret -o jsonpath='{{.data.cloudcoredata}}' | base64 -d | openssl x509 -inform DER -noout -text", "its key must be EC P-256: its suites are ECDHE-ECDSA alone"),
+        ),
+        said=(
+            ("Go", "remote error: tls: handshake failure"),
+            ("OpenSSL", "error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: handshake_failure"),
+            ("Node", "error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure"),
+            ("Python", "[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure"),
+            ("Chrome", "ERR_SSL_VERSION_OR_CIPHER_MISMATCH"),
+        ),
+    ),
+    error(
+        "name-unknown-to-server",
+        Side.SERVER,
+        "the server has no certificate for the name {name} and ends the handshake (alert unrecognized_name)",
+        remedies=(
+            ("edgeward", "edgeward advertise add {name}", "an Edgeward serves every name; another server needs the name in its configuration"),
+            ("openssl", "openssl s_client -connect {address} -noservername", "what it shows to a client that says no name"),
+        ),
+        said=(
+            ("Go", "remote error: tls: unrecognized name"),
+            ("OpenSSL", "error:0A000458:SSL routines:ssl3_read_bytes:tlsv1 unrecognized name"),
+            ("Java", "javax.net.ssl.SSLProtocolException: Received fatal alert: unrecognized_name"),
+            ("Python", "[SSL: TLSV1_UNRECOGNIZED_NAME] tlsv1 unrecognized name"),
+        ),
+    ),
+    error(
+        "handshake-refused",
+        Side.SERVER,
+        "the server ended the handshake with the alert {alert}",
+        why=("{meaning}", "The server's own log says more."),
+        remedies=(("openssl", "openssl s_client -connect {address} -msg -trace", "the handshake as OpenSSL sees it"),),
+        said=(
+            ("Go", "remote error: tls: {go_alert}"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: {java_alert}"),
+        ),
+    ),
+    error(
+        "server-key-mismatch",
+        Side.SERVER,
+        "the server does not hold the private key of the certificate that it shows: its signature does not verify",
+        remedies=(
+            ("edgeward", "edgeward key match {server_key} {server_cert}", "on the server: which key belongs to which certificate"),
+            ("openssl", "diff <(openssl pkey -in {server_key} -pubout) <(openssl x509 -in {server_cert} -noout -pubkey)", "on the server: no output when they belong together"),
+        ),
+        said=(
+            ("Go", "tls: invalid signature by the server certificate: {go_detail}"),
+            ("OpenSSL", "error:0A00007B:SSL routines:tls_process_cert_verify:bad signature"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Invalid CertificateVerify message: unable to verify the signature"),
+            ("Python", "[SSL: BAD_SIGNATURE] bad signature"),
+        ),
+    ),
+    error(
+        "alpn-refused",
+        Side.SERVER,
+        "the server insists on a protocol (ALPN) that an edge does not offer: {detail}",
+        why=("An edge speaks HTTP/1.1, says so or says nothing. A server or proxy for HTTP/2 alone cannot serve it.",),
+        remedies=(
+            ("nginx", "sed -i 's/ http2;/;/; s/http2 on;/http2 off;/' nginx.conf && nginx -s reload", "HTTP/1.1 on this port"),
+            ("haproxy", "sed -i 's/alpn h2[^ ]*/alpn http\\/1.1/' haproxy.cfg && systemctl reload haproxy", "HTTP/1.1 on this port"),
+        ),
+        said=(
+            ("Go", "remote error: tls: no application protocol"),
+            ("Go", "net/http: HTTP/1.x transport connection broken: malformed HTTP response \"{go_detail}\""),
+            ("OpenSSL", "error:0A000460:SSL routines:ssl3_read_bytes:tlsv1 alert no application protocol"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: no_application_protocol"),
+            ("Python", "[SSL: TLSV1_ALERT_NO_APPLICATION_PROTOCOL] tlsv1 alert no application protocol"),
+        ),
+    ),
+    warning(
+        "alpn-h2",
+        Side.SERVER,
+        "this hub chooses HTTP/2 when a client offers it (ALPN h2), and a WebSocket cannot be opened over that",
+        why=("A client must offer http/1.1 alone, or no protocol, as edges do. Programs whose HTTP library offers h2 by itself fail here.",),
+        remedies=(
+            ("edgeward", "edgeward up", "an Edgeward's hub chooses http/1.1 always"),
+            ("nginx", "sed -i 's/ http2;/;/; s/http2 on;/http2 off;/' nginx.conf && nginx -s reload", "HTTP/1.1 on this port"),
+            ("openssl", "openssl s_client -connect {address} -alpn http/1.1", "a client that offers what works"),
+        ),
+        said=(
+            ("Go", "http2: server: error reading preface from client {address}: bogus greeting \"GET / HTTP/1.1\\r\\nHost: {host}\""),
+            ("Go", "malformed HTTP response \"{go_detail}\""),
+            ("Node", "Parse Error: Expected HTTP/"),
+        ),
+    ),
+    error(
+        "client-certificate-missing",
+        Side.CLIENT,
+        "the server wants a client certificate, and none was shown",
+        why=("It names as acceptable issuers: {authorities}.",),
+        remedies=_PASS,
+        said=(
+            ("Go", "remote error: tls: certificate required"),
+            ("Go", "remote error: tls: bad certificate"),
+            ("OpenSSL", "error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required"),
+            ("OpenSSL", "error:0A000410:SSL routines:ssl3_read_bytes:sslv3 alert handshake failure"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: certificate_required"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: bad_certificate"),
+            ("Node", "error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required"),
+            ("Python", "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required"),
+            ("nginx", "400 No required SSL certificate was sent"),
+            ("the server's log (Go)", "tls: client didn't provide a certificate"),
+            ("the server's log (OpenSSL)", "peer did not return a certificate"),
+        ),
+    ),
+    error(
+        "client-unknown-authority",
+        Side.CLIENT,
+        "the server does not take our client certificate: it is signed by {issuer}, and the server accepts {authorities}",
+        why=("{detail}",),
+        remedies=_JOIN,
+        said=(
+            ("Go", "remote error: tls: unknown certificate authority"),
+            ("Go", "remote error: tls: bad certificate"),
+            ("OpenSSL", "error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: unknown_ca"),
+            ("Node", "error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca"),
+            ("Python", "[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca"),
+            ("nginx", "400 The SSL certificate error"),
+            ("the server's log (Go)", "tls: failed to verify certificate: x509: certificate signed by unknown authority"),
+            ("the server's log (OpenSSL)", "unable to get local issuer certificate"),
+        ),
+    ),
+    error(
+        "client-expired",
+        Side.CLIENT,
+        "our client certificate ({subject}) expired on {not_after} ({ago} ago)",
+        why=("An expired certificate cannot renew itself: a new join brings a new one.",),
+        remedies=_JOIN,
+        said=(
+            ("Go", "remote error: tls: expired certificate"),
+            ("Go", "remote error: tls: bad certificate"),
+            ("OpenSSL", "error:0A000415:SSL routines:ssl3_read_bytes:sslv3 alert certificate expired"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: certificate_expired"),
+            ("Node", "error:0A000415:SSL routines:ssl3_read_bytes:sslv3 alert certificate expired"),
+            ("Python", "[SSL: SSLV3_ALERT_CERTIFICATE_EXPIRED] sslv3 alert certificate expired"),
+            ("the server's log (Go)", "tls: failed to verify certificate: x509: certificate has expired or is not yet valid"),
+        ),
+    ),
+    error(
+        "client-not-yet-valid",
+        Side.CLIENT,
+        "our client certificate ({subject}) is valid only from {not_before} (in {ago})",
+        why=("The clock here is behind, or the clock of the machine that issued it was ahead.",),
+        remedies=(("shell", "timedatectl", "the clock of this machine, and of the server"), *_JOIN),
+        said=(
+            ("Go", "remote error: tls: bad certificate"),
+            ("OpenSSL", "error:0A000412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate"),
+        ),
+    ),
+    error(
+        "client-revoked",
+        Side.CLIENT,
+        "our client certificate ({subject}) is revoked",
+        why=("{detail}",),
+        remedies=(
+            ("edgeward", "edgeward token new --node {node} --unblock > token", "on the server, if the device may return; then join again"),
+            *_JOIN[1:],
+        ),
+        said=(
+            ("Go", "remote error: tls: revoked certificate"),
+            ("OpenSSL", "error:0A000414:SSL routines:ssl3_read_bytes:sslv3 alert certificate revoked"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: certificate_revoked"),
+            ("Node", "error:0A000414:SSL routines:ssl3_read_bytes:sslv3 alert certificate revoked"),
+            ("Python", "[SSL: SSLV3_ALERT_CERTIFICATE_REVOKED] sslv3 alert certificate revoked"),
+        ),
+    ),
+    error(
+        "client-eku",
+        Side.CLIENT,
+        "our certificate ({subject}) is not for clients: its extended key usage has {usages}, not clientAuth",
+        remedies=_JOIN,
+        said=(
+            ("Go", "remote error: tls: bad certificate"),
+            ("Go", "remote error: tls: unsupported certificate"),
+            ("OpenSSL", "error:0A000413:SSL routines:ssl3_read_bytes:sslv3 alert unsupported certificate"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: unsupported_certificate"),
+            ("Python", "[SSL: SSLV3_ALERT_UNSUPPORTED_CERTIFICATE] sslv3 alert unsupported certificate"),
+            ("the server's log (Go)", "tls: failed to verify certificate: x509: certificate specifies an incompatible key usage"),
+            ("the server's log (OpenSSL)", "unsuitable certificate purpose"),
+        ),
+    ),
+    error(
+        "client-weak",
+        Side.CLIENT,
+        "our certificate ({subject}) is too weak for the server: {detail}",
+        remedies=_JOIN,
+        said=(("OpenSSL", "error:0A00018F:SSL routines::ee key too small"), ("OpenSSL", "error:0A00018E:SSL routines::ca md too weak")),
+    ),
+    error(
+        "client-chain-incomplete",
+        Side.CLIENT,
+        "our client certificate is signed by the intermediate CA {issuer}, which we do not send and the server does not have",
+        remedies=(
+            ("edgeward", "edgeward bundle {cert} intermediate.crt -o client-chain.pem", "then show the whole chain: --cert client-chain.pem"),
+            ("openssl", "cat {cert} intermediate.crt > client-chain.pem", "own certificate first"),
+        ),
+        said=(
+            ("Go", "remote error: tls: unknown certificate authority"),
+            ("OpenSSL", "error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca"),
+        ),
+    ),
+    error(
+        "client-refused",
+        Side.CLIENT,
+        "the server does not take our client certificate ({subject}): alert {alert}",
+        why=("{meaning}",),
+        remedies=_JOIN,
+        said=(
+            ("Go", "remote error: tls: {go_alert}"),
+            ("Java", "javax.net.ssl.SSLHandshakeException: Received fatal alert: {java_alert}"),
+        ),
+    ),
+    error(
+        "key-mismatch",
+        Side.CLIENT,
+        "the private key {key} does not belong to the certificate {cert}",
+        why=("A handshake with the two is not possible: one of them is of an earlier join or of another device.",),
+        remedies=(
+            ("edgeward", "edgeward key match {key} {cert}", "which belongs to which"),
+            ("openssl", "diff <(openssl pkey -in {key} -pubout) <(openssl x509 -in {cert} -noout -pubkey)", "no output when they belong together"),
+            *_JOIN,
+        ),
+        said=(
+            ("Go", "tls: private key does not match public key"),
+            ("OpenSSL", "error:05800074:x509 certificate routines:X509_check_private_key:key values mismatch"),
+            ("OpenSSL", "error:0B080074:x509 certificate routines:X509_check_private_key:key values mismatch"),
+            ("Node", "error:05800074:x509 certificate routines::key values mismatch"),
+            ("Python", "[SSL: KEY_VALUES_MISMATCH] key values mismatch"),
+            ("nginx", "SSL_CTX_use_PrivateKey_file(\"{key}\") failed"),
+        ),
+    ),
+    error(
+        "files-swapped",
+        Side.CLIENT,
+        "certificate and key were exchanged: {cert} holds a private key, and {key} a certificate",
+        remedies=(("edgeward", "edgeward doctor {address} --cert {key} --key {cert}", "the other way round"),),
+    ),
+    error(
+        "client-file",
+        Side.CLIENT,
+        "{file} cannot be used: {detail}",
+        remedies=(("edgeward", "edgeward inspect {file}", "what is in it"),),
+    ),
+    error(
+        "key-locked",
+        Side.CLIENT,
+        "the private key {key} is encrypted",
+        why=("A KubeEdge edge and most servers read keys in the clear only.",),
+        remedies=(
+            ("edgeward", "edgeward doctor {address} --cert {cert} --key {key} --password @FILE", "opens it for this examination"),
+            ("edgeward", "edgeward key convert {key} -o device.key --no-password", "a copy in the clear, mode 0600"),
+            ("openssl", "openssl pkey -in {key} -out device.key", "a copy in the clear; mind its mode"),
+        ),
+        said=(("Go", "tls: failed to parse private key"), ("Node", "error:07880109:common libcrypto routines::interrupted or cancelled")),
+    ),
+    note("client-certificate-optional", Side.SERVER, "the server asks for a client certificate and lets in those without one too"),
+    warning(
+        "client-issuer-not-listed",
+        Side.CLIENT,
+        "our client certificate is signed by {issuer}, which is not among the issuers that the server lists: {authorities}",
+        why=("Some clients (Java, browsers, Go) then send none at all, and OpenSSL sends it all the same.",),
+        remedies=_JOIN,
+        said=(("Go", "remote error: tls: certificate required"), ("the server's log (Go)", "tls: client didn't provide a certificate")),
+    ),
+    note("only-tls13", Side.SERVER, "the server speaks TLS 1.3 alone; clients of before 2018 and some embedded ones cannot reach it"),
+    note("old-versions-too", Side.SERVER, "the server still accepts {versions}, which nobody should use"),
+)  # fmt: skip
