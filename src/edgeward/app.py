@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ from edgeward.keys.file import FileKeys
 from edgeward.keys.port import KeyStore
 from edgeward.model.authority import CertificateRecord
 from edgeward.model.device import Cause
+from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
 from edgeward.model.token import Hints
 from edgeward.pki import names, pem
 from edgeward.protocols.kubeedge import routes as kubeedge
 from edgeward.services.authorities import Authorities, ServerCredential
+from edgeward.services.failures import Failures
 from edgeward.services.issuance import Issuance
 from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
 from edgeward.services.registrar import Registrar
@@ -57,7 +60,8 @@ from edgeward.stores.sqlite import open_store
 from edgeward.transports import contexts, http, tls, websocket
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog
-from edgeward.web.api import Api, Platform
+from edgeward.web.api import Api
+from edgeward.web.platform import Platform
 
 _log = logging.getLogger(__name__)
 
@@ -142,10 +146,12 @@ class Services:
         self.issuance = Issuance(store, profiles, settings.authority.trust_domain)
         self.authorities = Authorities(store, keys, self.issuance, profiles)
         self.kubeedge_tokens = KubeEdgeTokens(store, self.authorities.kubeedge_mac)
+        self.failures = Failures(store, now=now)
         self.hub = Hub(
             store,
             now=now,
             new_id=new_id,
+            failed=partial(self.failures.refused, Listener.HUB),
             settings=HubSettings(
                 nodes=settings.hub.node_limit,
                 keepalive=settings.hub.keepalive_seconds,
@@ -188,6 +194,7 @@ class Services:
             revoker=self.revoker,
             hub=self.hub,
             kubeedge_tokens=self.kubeedge_tokens,
+            failures=self.failures,
             reload=reload,
             describe=describe,
             now=now,
@@ -279,18 +286,24 @@ class Server:
                 services.registrar.enrol,
                 lambda: services.authorities.active.certificate,
                 services.registrar.refused,
+                introduced=services.failures.introduced,
+                failed=partial(services.failures.refused, Listener.ENROLMENT),
             ),
             now=now,
+            turned_away=partial(services.failures.turned_away, Listener.ENROLMENT),
             limits=http_limits,
             rate=RateLimit(
                 clock=time.monotonic, rate=limits.requests_per_second, burst=int(2 * limits.requests_per_second)
             ),
         )
         sessions = websocket.WebSocketServer(
-            services.hub.admit, now=now, limits=websocket.Limits(message=services.settings.hub.message_limit)
+            services.hub.admit,
+            now=now,
+            limits=websocket.Limits(message=services.settings.hub.message_limit),
+            turned_away=partial(services.failures.turned_away, Listener.HUB),
         )
-        https = self._tls("enrolment", enrolment, tls_limits)
-        hub = self._tls("hub", sessions, tls_limits, mutual=True)
+        https = self._tls(Listener.ENROLMENT, enrolment, tls_limits)
+        hub = self._tls(Listener.HUB, sessions, tls_limits, mutual=True)
         listen, wanted = services.settings.listen, self._wanted
         address = wanted.listen if wanted.listen is not None else listen.address
         https_port = await self._listen(
@@ -301,11 +314,20 @@ class Server:
         await self._listen_for_operators()
 
     def _tls(
-        self, name: str, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
+        self, name: Listener, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
     ) -> tls.Listener:
         return tls.Listener(
-            context=lambda: self._contexts[name], inner=inner, limits=limits, refused=self._handshakes, mutual=mutual
+            context=lambda: self._contexts[name],
+            closer=lambda: self._contexts[f"{name}, watching"],
+            inner=inner,
+            limits=limits,
+            refused=partial(self._failed, name),
+            mutual=mutual,
         )
+
+    def _failed(self, name: Listener, failure: HandshakeFailure) -> None:
+        self._handshakes(failure)
+        self._services.failures.handshake(name, failure)
 
     async def _listen(self, factory: Callable[[], asyncio.Protocol], address: str, port: int) -> int:
         loop = asyncio.get_running_loop()
@@ -349,11 +371,14 @@ class Server:
             anchors = services.authorities.trusted
             chain = pem.encode("CERTIFICATE", credential.certificate)
             if credential != self._credential or anchors != self._contexts.get("anchors"):
-                self._contexts = {
-                    "anchors": anchors,
-                    "enrolment": contexts.enrolment_context(certificate=chain, key=credential.key, anchors=anchors),
-                    "hub": contexts.hub_context(certificate=chain, key=credential.key, anchors=anchors),
-                }
+                self._contexts = {"anchors": anchors}
+                for name, build in (
+                    (Listener.ENROLMENT, contexts.enrolment_context),
+                    (Listener.HUB, contexts.hub_context),
+                ):
+                    self._contexts[name] = build(certificate=chain, key=credential.key, anchors=anchors)
+                    watched = build(certificate=chain, key=credential.key, anchors=anchors)
+                    self._contexts[f"{name}, watching"] = contexts.watching(watched)
             self._credential = credential
             return credential.names
 
@@ -386,6 +411,7 @@ class Server:
         if self._enrolment is not None:
             await self._enrolment.close(GRACE)
         await self._services.hub.shutdown()
+        await self._services.failures.settle()
         if self._administration is not None:
             await self._administration.close(GRACE)
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import contexts, tls
 from edgeward.transports.limits import TlsLimits
-from edgeward.transports.reasons import HandshakeFailure
 from tests.support.tls import CA, LOOPS, SERVER, client_context, dial
 
 every_loop = pytest.mark.parametrize("loop", sorted(LOOPS))

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import hello
 from edgeward.transports.limits import RateLimit, WaitingRoom, network_of
-from edgeward.transports.reasons import HandshakeFailure, HandshakeLog
+from edgeward.transports.reasons import HandshakeLog
 from tests.support.listener import client_hello
 
 

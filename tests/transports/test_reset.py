@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 
-from edgeward.transports import contexts, tls
+from edgeward.transports import contexts, dial
 from tests.support.fake_cloud import FakeCA
 
 
@@ -33,7 +33,7 @@ def test_a_close_that_meets_a_reset_raises_nothing(tmp_path):
         thread = threading.Thread(target=serve, args=(listener,), daemon=True)
         thread.start()
         protocol = Lost()
-        connection, _ = await tls.connect(
+        connection, _ = await dial.connect(
             "127.0.0.1",
             listener.getsockname()[1],
             context=contexts.client_context(),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeward.errors import HandshakeFailed, Unreachable, Unreadable
-from edgeward.transports import contexts, tls
+from edgeward.transports import contexts, dial
 from edgeward.transports.limits import TlsLimits
 from tests.support.listener import every_loop, serve
 from tests.support.tls import (
@@ -42,7 +42,7 @@ def test_our_client_presents_one_certificate_and_its_verifier_decides(loop: str)
     async def main() -> None:
         async with serve(hub=True) as served:
             context = contexts.client_context(certificate=DEVICE.pem, key=DEVICE.key)
-            transport, protocol = await tls.connect(
+            transport, protocol = await dial.connect(
                 "127.0.0.1",
                 served.port,
                 context=context,
@@ -61,7 +61,7 @@ def test_our_client_presents_one_certificate_and_its_verifier_decides(loop: str)
                 raise HandshakeFailed(address="there", why="another authority")
 
             with pytest.raises(HandshakeFailed, match="another authority"):
-                await tls.connect("127.0.0.1", served.port, context=context, inner=Caller, verify_server=distrust)
+                await dial.connect("127.0.0.1", served.port, context=context, inner=Caller, verify_server=distrust)
 
     run(main(), loop)
 
@@ -71,14 +71,14 @@ def test_our_client_hears_why_its_certificate_was_refused(loop: str) -> None:
     async def main() -> None:
         async with serve(hub=True) as served:
             context = contexts.client_context(certificate=FOREIGN.pem, key=FOREIGN.key)
-            _, protocol = await tls.connect("127.0.0.1", served.port, context=context, inner=Caller)
+            _, protocol = await dial.connect("127.0.0.1", served.port, context=context, inner=Caller)
             assert isinstance(protocol, Caller)
             await until(lambda: protocol.lost)
             assert isinstance(protocol.lost[0], HandshakeFailed) and "unknown ca" in str(protocol.lost[0])
             old = contexts.client_context(certificate=FOREIGN.pem, key=FOREIGN.key)
             old.maximum_version = ssl.TLSVersion.TLSv1_2
             with pytest.raises(HandshakeFailed, match="unknown ca"):
-                await tls.connect("127.0.0.1", served.port, context=old, inner=Caller)
+                await dial.connect("127.0.0.1", served.port, context=old, inner=Caller)
 
     run(main(), loop)
 
@@ -89,11 +89,11 @@ def test_our_client_says_what_it_could_not_reach(loop: str) -> None:
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))  # bound and not listening: refused
             with pytest.raises(Unreachable, match=r"cannot reach 127\.0\.0\.1:"):
-                await tls.connect("127.0.0.1", bound.getsockname()[1], context=contexts.client_context(), inner=Caller)
+                await dial.connect("127.0.0.1", bound.getsockname()[1], context=contexts.client_context(), inner=Caller)
             bound.listen()
             limits = TlsLimits(handshake_seconds=0.2)
             with pytest.raises(HandshakeFailed, match="did not finish the handshake"):
-                await tls.connect(
+                await dial.connect(
                     "127.0.0.1",
                     bound.getsockname()[1],
                     context=contexts.client_context(),
@@ -102,7 +102,7 @@ def test_our_client_says_what_it_could_not_reach(loop: str) -> None:
                 )
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await tls.connect(
+                    await dial.connect(
                         "127.0.0.1", bound.getsockname()[1], context=contexts.client_context(), inner=Caller
                     )
 

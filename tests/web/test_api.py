@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,9 +24,12 @@ from edgeward.model import audit
 from edgeward.model import message as messages
 from edgeward.model.authority import CertificateRecord
 from edgeward.model.device import Cause
+from edgeward.model.failure import Listener
 from edgeward.model.http import Request, Response
+from edgeward.services.failures import Failures
 from edgeward.services.revoker import Revoker
-from edgeward.web.api import ROUTES, Api, Platform
+from edgeward.web.api import ROUTES, Api
+from edgeward.web.platform import Platform
 from edgeward.web.problems import problem
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -109,7 +113,13 @@ class Desk:
 async def desk() -> AsyncIterator[Desk]:
     async with world() as w:
         numbers = iter(range(1000))
-        hub = Hub(w.store, now=lambda: w.now, new_id=lambda: f"id-{next(numbers)}")
+        failures = Failures(w.store, now=lambda: w.now)
+        hub = Hub(
+            w.store,
+            now=lambda: w.now,
+            new_id=lambda: f"id-{next(numbers)}",
+            failed=partial(failures.refused, Listener.HUB),
+        )
 
         def cut(records: list[CertificateRecord]) -> None:
             hub.close_certificates([r.fingerprint for r in records if r.fingerprint is not None], Cause.REVOKED)
@@ -125,6 +135,7 @@ async def desk() -> AsyncIterator[Desk]:
             revoker=Revoker(w.store, cut),  # type: ignore[arg-type]
             hub=hub,
             kubeedge_tokens=w.kubeedge_tokens,
+            failures=failures,
             reload=reload,
             describe=lambda: {"version": "0", "since": w.now},
             now=lambda: w.now,

@@ -13,7 +13,7 @@ import httptools
 
 from edgeward.agent.endpoint import Endpoint
 from edgeward.errors import BadRequest, EdgewardError, TooLarge, Unreachable
-from edgeward.transports import tls
+from edgeward.transports import dial
 from edgeward.transports.limits import TlsLimits
 
 MAX_BODY = 64 * 1024
@@ -59,7 +59,7 @@ async def get(
     exchange = _Exchange(endpoint, request)
     try:
         async with asyncio.timeout(timeout):
-            connection, _ = await tls.connect(
+            connection, _ = await dial.connect(
                 endpoint.host,
                 endpoint.port,
                 context=context,

@@ -9,7 +9,7 @@ from edgeward.agent.certificates import Settings
 from edgeward.agent.connection import HubConnection
 from edgeward.agent.endpoint import Endpoint
 from edgeward.agent.https import Verify
-from edgeward.transports import tls
+from edgeward.transports import dial
 from edgeward.transports.limits import TlsLimits
 from edgeward.transports.websocket import Link
 from edgeward.transports.websocket_client import WebSocketClient
@@ -36,7 +36,7 @@ async def connect(
         _Receiver(connection),
         headers=(("Node_id", settings.node), ("Project_id", settings.project), ("ConnectionUse", "msg")),
     )
-    carrier, _ = await tls.connect(
+    carrier, _ = await dial.connect(
         endpoint.host,
         endpoint.port,
         context=context,

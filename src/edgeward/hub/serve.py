@@ -172,6 +172,7 @@ class Attendance:
 
 class Hub:
     """Everything together. `deliver` is told of every message that goes upward and must not block; `watch` is for those who may be slow.
+    `failed` is told of every upgrade that was refused, with its request.
 
     `now` gives aware UTC, `new_id` a message id that was never used, `clock` seconds that never go back.
     """
@@ -183,6 +184,7 @@ class Hub:
         now: Callable[[], datetime],
         new_id: Callable[[], str],
         deliver: Delivery = lambda _node, _message: None,
+        failed: Callable[[http.Request, EdgewardError], None] = lambda _request, _error: None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -193,6 +195,7 @@ class Hub:
         self._now = now
         self._new_id = new_id
         self._deliver = deliver
+        self._failed = failed
         self._answers = Answers()
         self._watchers = Watchers()
         self._presence = Presence(store)
@@ -279,6 +282,7 @@ class Hub:
         return Attendance(self, session)
 
     def _refused(self, request: http.Request, error: EdgewardError) -> None:
+        self._failed(request, error)
         claimed = printable(request.header("node_id"), 80)
         facts: dict[str, str | int | list[str] | None] = {"address": request.address, "why": printable(error, 500)}
         self._presence.note(

@@ -13,6 +13,7 @@ from typing import Protocol
 from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
+from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores.queue import Queue
 
@@ -153,6 +154,21 @@ class Store(Protocol):
     async def disconnected(self, node: str, at: datetime, cause: Cause) -> None: ...
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """At start-up: whoever is recorded as online is not."""
+        ...
+
+    # failures
+    async def add_failures(self, failures: Sequence[tuple[Failure, str]], oldest: datetime) -> None:
+        """Count failures, each with the network that its address belongs to, and forget those before `oldest` and those beyond the
+        limits of `sql_failures`."""
+        ...
+
+    async def failures(self, *, node: str, address: str, since: datetime | None, limit: int) -> Sequence[Failure]:
+        """Failures, the newest first: of a node (its name, or nameless ones from where it enrolled or connected), of an address, or
+        all when both are empty."""
+        ...
+
+    async def nodes_at(self, address: str) -> Sequence[str]:
+        """The nodes that connected from this address last, the latest first; twenty of them."""
         ...
 
     # audit

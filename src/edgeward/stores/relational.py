@@ -18,8 +18,9 @@ from edgeward.errors import (
 from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
+from edgeward.model.failure import Failure
 from edgeward.model.token import Token
-from edgeward.stores import rows, sql, sql_queue
+from edgeward.stores import rows, sql, sql_failures, sql_queue
 from edgeward.stores.port import Admission, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.rows import Row, milliseconds
@@ -269,6 +270,36 @@ class RelationalStore:
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """Nobody is online: at start-up."""
         await self._writer.submit(Unit(steps=(Step(sql.ALL_OFFLINE, {"at": milliseconds(at), "cause": cause}),)))
+
+    # failures
+
+    async def add_failures(self, failures: Sequence[tuple[Failure, str]], oldest: datetime) -> None:
+        """Count failures, and forget what is beyond the limits."""
+        written = [rows.failure_row(failure) | {"network": network} for failure, network in failures]
+        networks = [{"network": network} for network in sorted({network for _, network in failures})]
+
+        def work(engine: Engine) -> bool:
+            engine.many(sql_failures.ADD, written)
+            engine.many(sql_failures.FORGET_OF_NETWORK, networks)
+            engine.many(sql_failures.FORGET_OLD, [{"oldest": milliseconds(oldest)}])
+            return True
+
+        await self._work(work)
+
+    async def failures(self, *, node: str, address: str, since: datetime | None, limit: int) -> Sequence[Failure]:
+        """Failures, the newest first."""
+        row: dict[str, Any] = {"since": 0 if since is None else milliseconds(since), "limit": limit}
+        if node:
+            found = await self._reader.query(sql_failures.OF_NODE, row | {"node": node})
+        elif address:
+            found = await self._reader.query(sql_failures.OF_ADDRESS, row | {"address": address})
+        else:
+            found = await self._reader.query(sql_failures.ALL, row)
+        return [rows.failure(one) for one in found]
+
+    async def nodes_at(self, address: str) -> Sequence[str]:
+        """The nodes whose last address this is."""
+        return [row[0] for row in await self._reader.query(sql_failures.NODES_AT, {"address": address})]
 
     # audit
 

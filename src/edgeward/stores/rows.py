@@ -7,6 +7,7 @@ from typing import Any
 from edgeward.model.audit import AuditRecord
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin, Reason
 from edgeward.model.device import Cause, Device, Node
+from edgeward.model.failure import Failure, Learnt, Listener, Shown
 from edgeward.model.token import Token
 from edgeward.stores.port import Standing, TokenUse
 
@@ -170,3 +171,48 @@ def audit_record(row: Row) -> AuditRecord:
     return AuditRecord(
         n=row[0], at=row[1], actor=row[2], action=row[3], object=row[4], facts=row[5], hash=bytes(row[6])
     )
+
+
+def failure(row: Row) -> Failure:
+    """A row of `sql_failures.COLUMNS`."""
+    shown = None
+    if row[11] is not None:
+        shown = Shown(subject=row[9], issuer=row[10], fingerprint=row[11], not_after=_moment(row[12]))
+    return Failure(
+        listener=Listener(row[0]),
+        address=row[1],
+        node=row[2],
+        dialled=row[3],
+        code=row[4],
+        alert=row[5],
+        received=bool(row[6]),
+        reason=row[7],
+        learnt=None if row[8] is None else Learnt(row[8]),
+        shown=shown,
+        first_at=moment(row[13]),
+        last_at=moment(row[14]),
+        count=row[15],
+    )
+
+
+def failure_row(value: Failure) -> dict[str, Any]:
+    """The parameters of `sql_failures.ADD` but for the network."""
+    shown = value.shown
+    return {
+        "listener": value.listener,
+        "address": value.address,
+        "node": value.node,
+        "dialled": value.dialled,
+        "code": value.code,
+        "alert": value.alert,
+        "received": int(value.received),
+        "reason": value.reason,
+        "learnt": value.learnt,
+        "subject": None if shown is None else shown.subject,
+        "issuer": None if shown is None else shown.issuer,
+        "fingerprint": None if shown is None else shown.fingerprint,
+        "not_after": None if shown is None else _milliseconds(shown.not_after),
+        "first_at": milliseconds(value.first_at),
+        "last_at": milliseconds(value.last_at),
+        "count": value.count,
+    }

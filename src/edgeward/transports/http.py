@@ -22,7 +22,7 @@ import httptools
 
 from edgeward.errors import InternalError, printable
 from edgeward.model.http import Request, Respond, Response, text
-from edgeward.transports.limits import HttpLimits, RateLimit, WaitingRoom, network_of
+from edgeward.transports.limits import HttpLimits, RateLimit, TurnedAway, WaitingRoom, network_of, unheard
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Http:
 
     Use it as `Listener(inner=Http(…))` for TLS or give it to `loop.create_unix_server` itself. `respond` answers requests; the errors of
     the project are its own to render. `now` gives aware UTC times. `rate` limits the requests of an address; None for a socket of ours.
+    `turned_away` hears of requests that were refused before `respond` was asked.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Http:
         now: Callable[[], datetime],
         limits: HttpLimits | None = None,
         rate: RateLimit | None = None,
+        turned_away: TurnedAway = unheard,
     ) -> None:
         self.respond = respond
+        self.turned_away = turned_away
         self.now = now
         self.limits = limits or HttpLimits()
         self.rate = rate
@@ -490,6 +493,7 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, status: int, sentence: str, *headers: tuple[str, str]) -> None:
         """Answer what was not read whole, in its turn, and read no more."""
         self._phase = _DEAF
+        self._http.turned_away(self._address, status, sentence)
         answer = text(status, sentence + "\n", *headers)
         self._queue(_Turn(request=None, answer=answer, keep=False, method="", chunks=True))
 

@@ -12,6 +12,14 @@ from typing import Generic, TypeVar
 Member = TypeVar("Member", bound=Hashable)
 
 
+TurnedAway = Callable[[str, int, str], None]
+"""Hears of a request that was refused before any protocol saw it: the peer's address, the status and the sentence of the answer."""
+
+
+def unheard(address: str, status: int, sentence: str) -> None:
+    """Nobody wants to know who was turned away."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsLimits:
     """What a peer may take before it has proved anything."""

@@ -5,22 +5,10 @@ import os
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from edgeward.model.failure import HandshakeFailure
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandshakeFailure:
-    """A handshake that did not succeed. `code` is for programs, `reason` for people; `alert` is the TLS alert that was sent or received,
-    in the words of RFC 8446 section 6 (`unknown ca`), None if there was none."""
-
-    address: str
-    server_name: str | None
-    code: str
-    """`tls`, `timeout`, `crowded`, `too-large`, `closed`, `plain-http`, `protocol` (ALPN) or `session_reused`."""
-    reason: str
-    alert: str | None = None
 
 
 class HandshakeLog:
@@ -76,20 +64,20 @@ _VERIFY_ALERTS = {
 """OpenSSL's X509_V_ERR numbers and the alerts that it sends for them (ssl/statem/statem_lib.c); for others it sends `bad certificate`."""
 
 
-def explain(error: ssl.SSLError) -> tuple[str, str | None]:
-    """An error of OpenSSL as a sentence about the peer, and the TLS alert that went with it, sent or received."""
+def explain(error: ssl.SSLError) -> tuple[str, str | None, bool]:
+    """An error of OpenSSL as a sentence about the peer, the TLS alert that went with it, and whether the peer sent that alert."""
     if isinstance(error, ssl.SSLCertVerificationError):
         words = f"its certificate does not verify: {error.verify_message}"
-        return words, _VERIFY_ALERTS.get(error.verify_code, "bad certificate")
+        return words, _VERIFY_ALERTS.get(error.verify_code, "bad certificate"), False
     reason = error.reason or ""
     alert = _ALERT.fullmatch(reason)
     if alert is not None:
         name = alert[1].lower().replace("_", " ")
-        return f"it sent the alert: {name}", name
+        return f"it sent the alert: {name}", name, True
     known = _REASONS.get(reason)
     if known is not None:
-        return known
-    return (reason or str(error)).lower().replace("_", " "), None
+        return *known, False
+    return (reason or str(error)).lower().replace("_", " "), None, False
 
 
 def explain_connecting(error: OSError) -> str:

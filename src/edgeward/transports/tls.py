@@ -1,4 +1,4 @@
-"""TLS over a plain TCP transport: our own driver of the standard library's OpenSSL, for listeners and for the agent.
+"""TLS over a plain TCP transport: our own driver of the standard library's OpenSSL, for listeners and (with `dial`) for the agent.
 
 The event loops' own TLS closes a failed handshake without its alert, hides why it failed and holds 256 KiB for each connection. Here
 every failed handshake is reported once with its reason, and its alert reaches the peer. One object is both ends of the machinery: the
@@ -13,16 +13,21 @@ protocol of the TCP transport below and the transport of the protocol above. Wha
 import asyncio
 import contextlib
 import ssl
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from edgeward.errors import HandshakeFailed, Unreachable
-from edgeward.transports import hello
+from edgeward.errors import HandshakeFailed
+from edgeward.model.failure import HandshakeFailure
+from edgeward.transports import contexts, hello
 from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
-from edgeward.transports.reasons import HandshakeFailure, explain, explain_connecting
+from edgeward.transports.reasons import explain
 
 _PIECE = 16384
 """Octets that pass through OpenSSL's memory at a time: one record. Its buffers grow to the largest piece ever and never shrink."""
+
+SUSPECTS = 256
+"""Addresses whose certificates are looked at more closely when they come again: those refused last."""
 
 _GREETING, _SHAKING, _OPEN, _CLOSING, _CLOSED = range(5)
 
@@ -34,7 +39,7 @@ _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 """A fatal alert as it is sent before any key is agreed (RFC 7301 section 3.2)."""
 
 
-class _Side:
+class Side:
     """What differs between the two ends of a connection."""
 
     __slots__ = ()
@@ -42,7 +47,7 @@ class _Side:
     limits: TlsLimits
     server: bool
 
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, address: str) -> ssl.SSLObject:
         raise NotImplementedError
 
     def arrived(self, connection: "Connection") -> None:
@@ -96,7 +101,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     _tcp: asyncio.Transport
     _tls: ssl.SSLObject
 
-    def __init__(self, side: _Side) -> None:
+    def __init__(self, side: Side) -> None:
         self._side = side
         self._above = _NOBODY
         self._state = _GREETING
@@ -177,7 +182,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     def _start(self) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = self._side.wrap(self._incoming, self._outgoing)
+        self._tls = self._side.wrap(self._incoming, self._outgoing, self._address)
         self._state = _SHAKING
 
     def _greet(self, data: bytes) -> None:
@@ -236,14 +241,23 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._stop_timer()
         self._side.left(self)
 
-    def _fail(self, code: str, reason: str, alert: str | None = None) -> None:
+    def _fail(self, code: str, reason: str, alert: str | None = None, received: bool = False) -> None:
         """End an unfinished handshake and report it; what was written before, an alert, goes out first."""
         self._settled()
+        tls = self._tls if self._state == _SHAKING else None
         self._state = _CLOSING
         self._first = b""
+        local = self._tcp.get_extra_info("sockname")
         self._close_tcp()
         failure = HandshakeFailure(
-            address=self._address, server_name=self._server_name, code=code, reason=reason, alert=alert
+            address=self._address,
+            server_name=self._server_name,
+            code=code,
+            reason=reason,
+            alert=alert,
+            received=received,
+            local=local[0] if isinstance(local, tuple) else "",
+            certificate=None if tls is None else contexts.shown(tls),
         )
         self._side.failed(failure, self._error)
 
@@ -461,12 +475,13 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 _NOBODY = asyncio.Protocol()
 
 
-class Listener(_Side):
+class Listener(Side):
     """A TLS server: give it to `loop.create_server`, which calls it for each connection.
 
     `context` is asked at each connection, so a new certificate counts from the next one on and drops none. `inner` makes the protocol for
     a finished handshake. `mutual`: a resumed session is refused, because it would carry a client certificate of before. `refused` hears of
-    every handshake that failed: many a second under attack, so it must be cheap. It must not raise.
+    every handshake that failed: many a second under attack, so it must be cheap. It must not raise. `closer` gives the context for a peer
+    whose certificate was refused shortly before: one that can say which certificate is shown (`contexts.watching`).
     """
 
     server = True
@@ -479,9 +494,12 @@ class Listener(_Side):
         refused: Callable[[HandshakeFailure], None],
         mutual: bool = False,
         limits: TlsLimits | None = None,
+        closer: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.limits = limits or TlsLimits()
         self._context = context
+        self._closer = closer or context
+        self._suspects: OrderedDict[str, None] = OrderedDict()
         self._inner = inner
         self._refused = refused
         self._mutual = mutual
@@ -495,8 +513,9 @@ class Listener(_Side):
         """Connections that have not finished their handshake."""
         return len(self._waiting)
 
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-        return self._context().wrap_bio(incoming, outgoing, server_side=True)
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, address: str) -> ssl.SSLObject:
+        context = self._closer if self._suspects and address in self._suspects else self._context
+        return context().wrap_bio(incoming, outgoing, server_side=True)
 
     def arrived(self, connection: Connection) -> None:
         out = self._waiting.enter(connection, network_of(connection._address))
@@ -515,84 +534,8 @@ class Listener(_Side):
         return self._inner()
 
     def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
+        if failure.code == "tls" and failure.alert is not None and not failure.received:
+            self._suspects[failure.address] = None
+            if len(self._suspects) > SUSPECTS:
+                self._suspects.popitem(last=False)
         self._refused(failure)
-
-
-class _Dial(_Side):
-    """One attempt to connect."""
-
-    server = False
-
-    def __init__(
-        self,
-        context: ssl.SSLContext,
-        inner: Callable[[], asyncio.Protocol],
-        server_hostname: str,
-        verify_server: Callable[[ssl.SSLObject], None] | None,
-        address: str,
-        limits: TlsLimits,
-    ) -> None:
-        self.limits = limits
-        self._address = address
-        self._context = context
-        self._inner = inner
-        self._server_hostname = server_hostname
-        self._verify_server = verify_server
-        self.done: asyncio.Future[asyncio.Protocol] = asyncio.get_running_loop().create_future()
-
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
-        return self._context.wrap_bio(incoming, outgoing, server_hostname=self._server_hostname)
-
-    def inspect(self, tls: ssl.SSLObject) -> str | None:
-        if self._verify_server is not None:
-            self._verify_server(tls)
-        return None
-
-    def above(self, connection: Connection) -> asyncio.Protocol:
-        protocol = self._inner()
-        if not self.done.done():
-            self.done.set_result(protocol)
-        return protocol
-
-    def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or HandshakeFailed(address=self._address, why=failure.reason))
-
-
-async def connect(
-    host: str,
-    port: int,
-    *,
-    context: ssl.SSLContext,
-    inner: Callable[[], asyncio.Protocol],
-    server_hostname: str | None = None,
-    verify_server: Callable[[ssl.SSLObject], None] | None = None,
-    limits: TlsLimits | None = None,
-) -> tuple[Connection, asyncio.Protocol]:
-    """A TLS connection to `host`:`port` and the protocol that `inner` made for it, its `connection_made` already called.
-
-    `server_hostname`: the name called (SNI) and, if the context checks names, verified; `host` unless given. `verify_server` runs after
-    the handshake and before anything else: what it raises closes the connection and is raised here. `limits.handshake_seconds` is
-    allowed for the TCP connection and for the handshake each. Raises `Unreachable` (no TCP) and `HandshakeFailed` (with the reason). In
-    TLS 1.3 a server judges the client's certificate after this returns: `connection_lost` of the protocol then gets a `HandshakeFailed`.
-    """
-    limits = limits or TlsLimits()
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    side = _Dial(context, inner, server_hostname or host, verify_server, address, limits)
-    connection: Connection | None = None
-    protocol: asyncio.Protocol | None = None
-    try:
-        async with asyncio.timeout(limits.handshake_seconds):
-            _, connection = await asyncio.get_running_loop().create_connection(lambda: Connection(side), host, port)
-        protocol = await side.done
-        return connection, protocol
-    except TimeoutError as error:
-        raise Unreachable(address=address, why=f"no answer in {limits.handshake_seconds:g} s") from error
-    except OSError as error:
-        if connection is not None:
-            raise
-        raise Unreachable(address=address, why=explain_connecting(error)) from error
-    finally:
-        side.done.cancel()  # nobody waits for it any more
-        if connection is not None and protocol is None:
-            connection.abort()

@@ -17,10 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol as Interface
-from urllib.parse import urlsplit
 
-import httptools
-from websockets.datastructures import Headers
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request as Upgrade
 from websockets.http11 import Response as Answer
@@ -29,6 +26,8 @@ from websockets.server import ServerProtocol
 
 from edgeward.errors import printable
 from edgeward.model import http
+from edgeward.transports import upgrade
+from edgeward.transports.limits import TurnedAway, unheard
 
 _log = logging.getLogger(__name__)
 
@@ -415,11 +414,19 @@ class WebSocketServer:
     """The server side for one listener: `server()` is the protocol of a new connection.
 
     `admit` decides about each upgrade request: the receiver of the connection's messages, or the answer that refuses it. `now` stamps
-    requests. Several listeners may share one.
+    requests. `turned_away` hears of whoever was refused before `admit` was asked. Several listeners may share one.
     """
 
-    def __init__(self, admit: Admit, *, now: Callable[[], datetime], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        admit: Admit,
+        *,
+        now: Callable[[], datetime],
+        limits: Limits | None = None,
+        turned_away: TurnedAway = unheard,
+    ) -> None:
         self.admit = admit
+        self.turned_away = turned_away
         self.now = now
         self.limits = limits or Limits()
         self.unfinished = 0
@@ -469,12 +476,12 @@ class ServerConnection(Connection):
 
     def _request(self) -> None:
         head, self._backlog = self._backlog, b""
-        upgrade = _parse(head)
-        if upgrade is None:
+        asked = upgrade.parse(head)
+        if asked is None:
             self._refuse(http.text(400, "this is not an HTTP/1.1 request\n"))
             return
-        response = self._server.negotiator.accept(upgrade)
-        fault = _foreign(upgrade)
+        response = self._server.negotiator.accept(asked)
+        fault = upgrade.foreign(asked)
         if response.status_code != 101:
             self._reply(response)
         elif fault is not None:
@@ -483,15 +490,15 @@ class ServerConnection(Connection):
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._admission = asyncio.get_running_loop().create_task(self._admit(self._seen(upgrade), response))
+            self._admission = asyncio.get_running_loop().create_task(self._admit(self._seen(asked), response))
 
-    def _seen(self, upgrade: Upgrade) -> http.Request:
+    def _seen(self, asked: Upgrade) -> http.Request:
         headers: dict[str, tuple[str, ...]] = {}
-        for name, value in upgrade.headers.raw_items():
+        for name, value in asked.headers.raw_items():
             headers[name.lower()] = (*headers.get(name.lower(), ()), value)
         return http.Request(
             method="GET",
-            target=upgrade.path,
+            target=asked.path,
             headers=headers,
             body=b"",
             address=self.address,
@@ -534,7 +541,8 @@ class ServerConnection(Connection):
         if self._closing or self._transport is None:
             return
         text = printable(bytes(response.body).decode(errors="replace").strip())
-        _log.debug("upgrade refused, %d to %s: %s", response.status_code, self.address, text)
+        if self._timer is not None:  # the time for the request still runs: nobody was asked
+            self._server.turned_away(self.address, response.status_code, text)
         self._transport.write(response.serialize())
         self._finish()
 
@@ -544,51 +552,3 @@ class ServerConnection(Connection):
         self._counted = held
         if self._server.unfinished > self._limits.unfinished and held > SLICE and not self._closing:
             self._fail(CloseCode.TRY_AGAIN_LATER, "too many unfinished messages at once")
-
-
-class _Head:
-    """A request head, as the HTTP parser tells it."""
-
-    def __init__(self) -> None:
-        self.target = b""
-        self.headers: list[tuple[str, str]] = []
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
-
-
-def _parse(head: bytes) -> Upgrade | None:
-    """The request with this whole head; None when it is not HTTP or announces a body."""
-    seen = _Head()
-    parser = httptools.HttpRequestParser(seen)
-    try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
-    except httptools.HttpParserError:
-        return None
-    if not seen.target.isascii() or not all(name.isascii() for name, _ in seen.headers):
-        return None
-    headers = Headers(seen.headers)
-    if "Transfer-Encoding" in headers or not set(headers.get_all("Content-Length")) <= {"0"}:
-        return None
-    method, version = parser.get_method().decode("ascii"), parser.get_http_version()
-    return Upgrade(seen.target.decode("ascii"), headers, method, f"HTTP/{version}")
-
-
-def _foreign(upgrade: Upgrade) -> http.Response | None:
-    """Why a well-formed upgrade is refused all the same: without exactly one Host, or from a web page of another origin."""
-    hosts = upgrade.headers.get_all("Host")
-    if len(hosts) != 1:
-        return http.text(400, "exactly one Host header is needed\n")
-    for origin in upgrade.headers.get_all("Origin"):
-        try:
-            authority = urlsplit(origin).netloc
-        except ValueError:
-            authority = ""
-        if authority.lower() != hosts[0].lower():
-            return http.text(403, "the Origin differs from the Host\n")
-    return None

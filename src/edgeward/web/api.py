@@ -7,7 +7,6 @@ lower-case hex. `ROUTES` is the whole of it: what is not in that table does not 
 import base64
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +14,6 @@ import msgspec
 from msgspec import Raw
 
 from edgeward.errors import BadRequest, EdgewardError, NotFound
-from edgeward.hub.serve import Hub
 from edgeward.model import message as messages
 from edgeward.model.authority import CertificateRecord, Reason
 from edgeward.model.evidence import Enrolment, Operator
@@ -24,34 +22,13 @@ from edgeward.model.token import Token
 from edgeward.pki import keys, names, parse, pem
 from edgeward.pki.formats import pkcs8
 from edgeward.services import kubeedge_tokens
-from edgeward.services.authorities import Authorities
-from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
-from edgeward.services.registrar import Registrar
-from edgeward.services.revoker import Revoker
-from edgeward.services.tokens import Tokens, Wanted
-from edgeward.stores.port import Store
+from edgeward.services.kubeedge_tokens import Acceptance
+from edgeward.services.tokens import Wanted
+from edgeward.web import diagnosis
+from edgeward.web.platform import Platform
 from edgeward.web.problems import problem
 
 _Body = TypeVar("_Body")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """What the API is a face of."""
-
-    store: Store
-    authorities: Authorities
-    registrar: Registrar
-    tokens: Tokens
-    revoker: Revoker
-    hub: Hub
-    kubeedge_tokens: KubeEdgeTokens
-    reload: Callable[[], Awaitable[tuple[str, ...]]]
-    """Re-issue the server certificate if its names changed and serve it; its names now."""
-    describe: Callable[[], dict[str, Any]]
-    """Facts about the running server: version, addresses, since when."""
-    now: Callable[[], datetime]
-    new_id: Callable[[], str]
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -407,4 +384,5 @@ ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", r"/v1/advertised", _advertised),
     ("PUT", r"/v1/advertised", _advertise),
     ("GET", r"/v1/audit", _audit),
+    ("GET", r"/v1/failures", diagnosis.failures),
 )

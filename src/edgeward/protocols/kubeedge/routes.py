@@ -44,12 +44,28 @@ async def _unrecorded(error: EdgewardError, *, node: str, address: str, at: date
     """Nobody wants to know."""
 
 
-def routes(enrol: Enrol, ca_certificate: Callable[[], bytes], refused: Refused = _unrecorded) -> Respond:
+def _unseen(request: Request) -> None:
+    """Nobody wants to know."""
+
+
+def _untold(request: Request, error: EdgewardError) -> None:
+    """Nobody wants to know."""
+
+
+def routes(
+    enrol: Enrol,
+    ca_certificate: Callable[[], bytes],
+    refused: Refused = _unrecorded,
+    *,
+    introduced: Callable[[Request], None] = _unseen,
+    failed: Callable[[Request, EdgewardError], None] = _untold,
+) -> Respond:
     """The enrolment protocol as a function from request to answer.
 
     `enrol` issues, and records its own refusals; `refused` records those that come before it. `ca_certificate` gives the DER of the
-    authority that issues now; it is asked at each request, so that a rotated authority shows at once. Errors of ours (status 500)
-    are left to the transport, which logs them.
+    authority that issues now; it is asked at each request, so that a rotated authority shows at once. `introduced` hears of the
+    requests that an edge makes before it verifies anything, `failed` of every refusal with its request. Errors of ours (status 500) are
+    left to the transport, which logs them.
     """
 
     async def respond(request: Request) -> Response:
@@ -60,6 +76,7 @@ def routes(enrol: Enrol, ca_certificate: Callable[[], bytes], refused: Refused =
             try:
                 enrolment = _enrolment(request)
             except EdgewardError as error:
+                failed(request, error)
                 await refused(error, node=request.header("nodename"), address=request.address, at=request.at)
                 return failure(error)
             try:
@@ -67,12 +84,15 @@ def routes(enrol: Enrol, ca_certificate: Callable[[], bytes], refused: Refused =
             except EdgewardError as error:
                 if status_of(type(error)) == 500:
                     raise
+                failed(request, error)
                 return failure(error)
         if path == CA_PATH:
+            introduced(request)
             return (
                 Response(status=200, body=ca_certificate(), content_type=DER) if _is_get(request) else _wrong_method()
             )
         if path.startswith(NODE_PATH) and path.count("/") == 2 and path != NODE_PATH:
+            introduced(request)
             return text(404, "Node not found") if _is_get(request) else _wrong_method()
         return text(404, "404: Page Not Found")
 

@@ -1,0 +1,201 @@
+"""The record of failures: nothing is written while nothing fails, a flood is counted, and what a peer says cannot forge a line."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.support.tls import DEVICE
+
+from edgeward.errors import TokenSpent, Unauthenticated
+from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener
+from edgeward.model.http import Request
+from edgeward.services.failures import ACQUAINTANCES, MAX_PENDING, Failures, host_of, network
+from edgeward.stores.relational import RelationalStore
+from edgeward.stores.sqlite import open_store
+
+NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+
+
+def story(tell: Callable[[Failures, RelationalStore], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        store = open_store(":memory:")
+        try:
+            await tell(Failures(store, now=lambda: NOON), store)
+        finally:
+            await store.close()
+
+    asyncio.run(whole())
+
+
+def handshake(address: str = "192.0.2.7", **changes: Any) -> HandshakeFailure:
+    facts: dict[str, Any] = {
+        "address": address,
+        "server_name": None,
+        "code": "tls",
+        "reason": "it sent the alert: bad certificate",
+        "alert": "bad certificate",
+        "received": True,
+        "local": "10.0.2.15",
+    }
+    return HandshakeFailure(**(facts | changes))
+
+
+def request(path: str = "/edge.crt", address: str = "192.0.2.7", **headers: str) -> Request:
+    return Request(
+        method="GET",
+        target=path,
+        headers={name.replace("_", "-"): (value,) for name, value in headers.items()},
+        body=b"",
+        address=address,
+        at=NOON,
+    )
+
+
+def test_what_was_dialled_is_the_name_in_the_hello_then_the_host_of_an_earlier_request_then_our_own_address() -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        failures.introduced(request("/ca.crt", host="121.46.27.183:10002"))
+        failures.introduced(request("/node/edge-7", host="121.46.27.183:10002"))
+        failures.handshake(Listener.ENROLMENT, handshake(server_name="Cloud.Example.com"))
+        failures.handshake(Listener.HUB, handshake())
+        failures.handshake(Listener.HUB, handshake("192.0.2.8"))
+        found = await failures.recent()
+        assert sorted((one.dialled, one.learnt, one.node, one.address) for one in found) == [
+            ("10.0.2.15", Learnt.LOCAL, "", "192.0.2.8"),
+            ("121.46.27.183", Learnt.HOST, "edge-7", "192.0.2.7"),
+            ("cloud.example.com", Learnt.SNI, "edge-7", "192.0.2.7"),
+        ]
+
+    story(tell)
+
+
+def test_a_refusal_is_recorded_with_the_node_that_was_claimed_the_host_and_the_certificate() -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        failures.refused(Listener.ENROLMENT, request(nodename="edge-1", host="[2001:db8::1]:10002"), TokenSpent(uses=1))
+        shown = Request(
+            method="GET", target="/", headers={}, body=b"", address="192.0.2.9", at=NOON, peer_certificate=DEVICE.der
+        )
+        failures.refused(Listener.HUB, shown, Unauthenticated())
+        by_certificate, by_token = sorted(await failures.recent(), key=lambda one: one.code != "unauthenticated")
+        assert (by_token.node, by_token.dialled, by_token.code) == ("edge-1", "2001:db8::1", "token-spent")
+        assert by_token.reason == "the token has been used 1 of 1 times"
+        assert by_certificate.shown is not None
+        assert by_certificate.shown.fingerprint
+        assert by_certificate.node
+
+    story(tell)
+
+
+def test_a_thousand_failures_of_one_kind_are_one_write() -> None:
+    async def tell(failures: Failures, store: RelationalStore) -> None:
+        written = []
+        add = store.add_failures
+
+        async def counted(rows: Any, oldest: datetime) -> None:
+            written.append(len(rows))
+            await add(rows, oldest)
+
+        store.add_failures = counted  # type: ignore[method-assign]
+        for _ in range(1000):
+            failures.handshake(Listener.HUB, handshake())
+        (one,) = await failures.recent()
+        assert one.count == 1000
+        assert written == [1]
+        assert await failures.recent() == [one]
+        assert written == [1]
+
+    story(tell)
+
+
+def test_beyond_what_can_wait_failures_are_counted_and_not_told_apart() -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        for n in range(MAX_PENDING + 500):
+            failures.handshake(Listener.HUB, handshake(f"10.{n // 250}.0.{n % 250}"))
+        found = await failures.recent(limit=10_000)
+        assert sum(one.count for one in found) == MAX_PENDING + 500
+        (rest,) = [one for one in found if not one.address]
+        assert (rest.count, rest.code) == (500, "flood")
+
+    story(tell)
+
+
+def test_addresses_are_remembered_up_to_a_bound() -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        for n in range(ACQUAINTANCES + 100):
+            failures.introduced(request("/ca.crt", address=f"a{n}", host="x"))
+        assert len(failures._called) == ACQUAINTANCES
+
+    story(tell)
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["a\r\n2026-01-01 forged line", "\x1b[2J\x1b[31mred", "\u2028\u202eabc", "x" * 100_000, "\x00"],
+    ids=["line", "escape", "separators", "long", "nul"],
+)
+def test_t51_what_a_peer_says_cannot_forge_a_line_or_fill_a_record(hostile: str) -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        failures.introduced(request("/ca.crt", host=hostile))
+        failures.handshake(Listener.HUB, handshake(server_name=None))
+        failures.handshake(Listener.HUB, handshake(server_name=hostile))
+        failures.refused(Listener.HUB, request(nodename=hostile, host=hostile), Unauthenticated())
+        for one in await failures.recent():
+            for text in (one.node, one.dialled, one.reason):
+                assert text.isprintable()
+                assert len(text) < 2500
+
+    story(tell)
+
+
+def test_t17_a_token_in_a_refused_request_is_not_recorded() -> None:
+    async def tell(failures: Failures, store: RelationalStore) -> None:
+        secret = "s3cr3t" * 8
+        failures.refused(
+            Listener.ENROLMENT, request(authorization=f"Bearer a.b.{secret}", nodename="edge-1"), Unauthenticated()
+        )
+        await failures.settle()
+        everything = await store._reader.query("SELECT * FROM failure", {})
+        assert everything
+        assert secret not in repr(everything)
+
+    story(tell)
+
+
+def test_a_certificate_that_cannot_be_read_is_recorded_by_its_fingerprint() -> None:
+    async def tell(failures: Failures, _store: RelationalStore) -> None:
+        failures.handshake(Listener.HUB, handshake(certificate=b"0\x82garbage"))
+        (one,) = await failures.recent()
+        assert one.shown is not None
+        assert one.shown.subject == "(not readable)"
+
+    story(tell)
+
+
+def test_a_record_that_happens_again_keeps_what_it_knew() -> None:
+    one = Failure(
+        first_at=NOON, last_at=NOON, listener=Listener.HUB, address="a", code="c", reason="r", count=2, alert="x"
+    )
+    later = Failure(
+        first_at=NOON + timedelta(hours=1),
+        last_at=NOON + timedelta(hours=1),
+        listener=Listener.HUB,
+        address="a",
+        code="c",
+        reason="r2",
+        alert="x",
+    )
+    both = one.again(later)
+    assert (both.first_at, both.last_at, both.count, both.reason) == (NOON, later.last_at, 3, "r2")
+
+
+def test_hosts_and_networks() -> None:
+    assert host_of("Cloud.example.com:10002") == "cloud.example.com"
+    assert host_of("10.0.0.1:10002") == "10.0.0.1"
+    assert host_of("[2001:DB8::1]:10002") == "2001:db8::1"
+    assert host_of("cloud") == "cloud"
+    assert host_of("") == ""
+    assert network("192.0.2.7") == "192.0.2.7"
+    assert network("2001:db8:1:2:3::4") == "2001:db8:1:2::/64"
+    assert network("::ffff:192.0.2.7") == "192.0.2.7"
+    assert network("not an address") == "not an address"
