@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from edgeward.errors import EdgewardError, KeyPolicyRefused, NotFound, UnsupportedKey
 from edgeward.keys import port
+from edgeward.keys.database import DatabaseKeys
 from edgeward.keys.file import FileKeys
 from edgeward.keys.memory import MemoryKeys
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
+from edgeward.stores.postgres import SealedKeys
 
 STORES: dict[str, Callable[[Path], port.KeyStore]] = {
     "file": lambda tmp: FileKeys(tmp / "keys", Secret("a passphrase"), scrypt_n=2**14),
@@ -25,12 +27,15 @@ STORES: dict[str, Callable[[Path], port.KeyStore]] = {
 }
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, "database"])
 def keys(request: pytest.FixtureRequest, tmp_path: Path) -> port.KeyStore:
+    if request.param == "database":
+        url = request.getfixturevalue("postgres").database(migrated=True)
+        return DatabaseKeys(SealedKeys(url), Secret("a passphrase"), scrypt_n=2**14)
     return STORES[request.param](tmp_path)
 
 
-@pytest.mark.parametrize("adapter", [FileKeys, MemoryKeys])
+@pytest.mark.parametrize("adapter", [FileKeys, MemoryKeys, DatabaseKeys])
 def test_the_adapter_has_every_method_of_the_port_with_the_same_signature(adapter: type) -> None:
     methods = {
         name: one for name, one in inspect.getmembers(port.KeyStore, inspect.isfunction) if not name.startswith("_")

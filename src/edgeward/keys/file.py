@@ -11,14 +11,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from edgeward import files
-from edgeward.errors import Unreadable
+from edgeward.keys import sealing
 from edgeward.keys.memory import generate, traditional_der
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
-from edgeward.pki import pem
 from edgeward.pki.formats import pkcs8
-
-_LABEL = "ENCRYPTED PRIVATE KEY"
 
 
 class FileKeys:
@@ -40,14 +37,7 @@ class FileKeys:
     def adopt(self, key: CertificateIssuerPrivateKeyTypes) -> KeyRef:
         """Keep a key under a new random name."""
         name = secrets.token_hex(8)
-        sealed = pkcs8.encrypt_scrypt(
-            pkcs8.encode(key),
-            self._passphrase,
-            salt=secrets.token_bytes(16),
-            iv=secrets.token_bytes(16),
-            n=self._scrypt_n,
-        )
-        files.write_private(self._path(name), pem.encode(_LABEL, sealed))
+        files.write_private(self._path(name), sealing.seal(key, self._passphrase, self._scrypt_n))
         self._open[name] = key
         return KeyRef(store="file", name=name)
 
@@ -55,11 +45,7 @@ class FileKeys:
         """The key, opened with the passphrase."""
         if ref.name not in self._open:
             path = self._path(ref.name)
-            blocks = pem.decode(files.read_private(path))
-            if len(blocks) != 1 or blocks[0].label != _LABEL:
-                raise Unreadable(what=f"key file {path}", why=f"it is not one PEM block {_LABEL}")
-            key = pkcs8.decrypt(blocks[0].der, self._passphrase, what=f"the key file {path}")
-            self._open[ref.name] = key  # type: ignore[assignment]  # only `adopt` writes these files, and it takes no other kind
+            self._open[ref.name] = sealing.unseal(files.read_private(path), self._passphrase, f"the key file {path}")
         return self._open[ref.name]
 
     def export(self, ref: KeyRef) -> bytes:

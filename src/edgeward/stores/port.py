@@ -16,6 +16,7 @@ from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores.queue import Queue
+from edgeward.stores.replicas import Replicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +69,19 @@ class Store(Protocol):
         """Messages that wait for nodes."""
         ...
 
+    @property
+    def replicas(self) -> Replicas:
+        """The other replicas on this store."""
+        ...
+
     async def close(self) -> None: ...
 
     # settings of the authority that outlive a start: advertised names and the like
     async def setting(self, name: str) -> str | None: ...
     async def put_setting(self, name: str, value: str, event: Event) -> None: ...
+    async def swap_setting(self, name: str, value: str, expected: str | None, event: Event) -> bool:
+        """Put a setting if its value is still `expected` (None: it is not there); False, and nothing recorded, when it is not."""
+        ...
 
     # issuers
     async def issuers(self) -> Sequence[Issuer]: ...
@@ -108,7 +117,10 @@ class Store(Protocol):
         """planned -> issued. `Conflict` when the row is not planned any more."""
         ...
 
-    async def planned(self) -> Sequence[CertificateRecord]: ...
+    async def planned(self) -> Sequence[CertificateRecord]:
+        """What this replica has planned and not issued; other replicas' rows are theirs (`replicas.orphans`)."""
+        ...
+
     async def abandon(self, issuer_id: int, serial: str, at: datetime, event: Event) -> None:
         """planned -> abandoned and revoked; the use of its token is given back."""
         ...
@@ -149,11 +161,17 @@ class Store(Protocol):
         """Every device with its newest issued device certificate, by name."""
         ...
 
-    async def connected(self, node: str, at: datetime, address: str) -> None: ...
+    async def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
+        """A session began here; nothing happens when one with a larger epoch began elsewhere meanwhile."""
+        ...
+
     async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None: ...
-    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None: ...
+    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
+        """The session here ended; nothing happens when the node's session is at another replica by now."""
+        ...
+
     async def all_offline(self, at: datetime, cause: Cause) -> None:
-        """At start-up: whoever is recorded as online is not."""
+        """At start-up: whoever is recorded as online at this replica is not."""
         ...
 
     # failures

@@ -70,8 +70,9 @@ def _address(url: str) -> str:
         raise UsageError(problem="the address of the database is no postgresql://USER@HOST:PORT/DATABASE") from None
 
 
-def open_store(url: str) -> RelationalStore:
-    """The store in the database at `url` (`postgresql://…`), its schema brought up to date, by one replica at a time.
+def open_store(url: str, replica: str = "") -> RelationalStore:
+    """The store in the database at `url` (`postgresql://…`), its schema brought up to date, by one replica at a time. `replica` is the
+    name under which this process shares it.
 
     Raises `StoreUnavailable` when it cannot be reached or is not ours, `UsageError` for an address that is none.
     """
@@ -80,7 +81,7 @@ def open_store(url: str) -> RelationalStore:
         _migrate(address)
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         raise StoreUnavailable(why=_reason(error)) from error
-    return RelationalStore(_PostgresReader(address), Writer(_PostgresEngine(address)))
+    return RelationalStore(_PostgresReader(address), Writer(_PostgresEngine(address)), replica)
 
 
 def _migrate(address: str) -> None:
@@ -265,3 +266,31 @@ class _PostgresReader:
         self._closed = True
         while self._idle:
             await self._idle.popleft().close()
+
+
+class SealedKeys:
+    """Sealed keys in the database, as `keys.database` wants them: rare, at start-up and for administration, each on its own connection."""
+
+    def __init__(self, url: str) -> None:
+        self._address = _address(url)
+
+    def _run(self, statement: str, *row: Any) -> list[Row]:
+        try:
+            with psycopg.connect(self._address) as connection:
+                cursor = connection.execute(statement, row)
+                return cursor.fetchall() if cursor.description is not None else []
+        except psycopg.Error as error:
+            raise StoreUnavailable(why=_reason(error)) from error
+
+    def put(self, name: str, sealed: bytes) -> None:
+        """Keep what was sealed, durably, under a name that was not used before."""
+        self._run("INSERT INTO sealed_key (name, sealed) VALUES (%s, %s)", name, sealed)
+
+    def get(self, name: str) -> bytes | None:
+        """What was kept under this name."""
+        found = self._run("SELECT sealed FROM sealed_key WHERE name = %s", name)
+        return bytes(found[0][0]) if found else None
+
+    def remove(self, name: str) -> None:
+        """Forget it."""
+        self._run("DELETE FROM sealed_key WHERE name = %s", name)

@@ -23,6 +23,7 @@ from edgeward.model.token import Token
 from edgeward.stores import rows, sql, sql_failures, sql_queue
 from edgeward.stores.port import Admission, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
+from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.rows import Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
 
@@ -37,15 +38,21 @@ class Reader(Protocol):
 class RelationalStore:
     """`stores.port.Store` over a reader and a writer of one database."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer, replica: str = "") -> None:
         self._reader = reader
         self._writer = writer
         self._queue = RelationalQueue(reader, writer)
+        self._replicas = RelationalReplicas(reader, writer, replica)
 
     @property
     def queue(self) -> RelationalQueue:
         """Messages that wait for nodes."""
         return self._queue
+
+    @property
+    def replicas(self) -> RelationalReplicas:
+        """The other replicas on this store."""
+        return self._replicas
 
     async def close(self) -> None:
         """Finish the queued writes, then let go of the database."""
@@ -68,6 +75,20 @@ class RelationalStore:
     async def put_setting(self, name: str, value: str, event: Event) -> None:
         """Put a setting, whether or not it was there."""
         await self._writer.submit(Unit(steps=(Step(sql.PUT_SETTING, {"name": name, "value": value}),), events=(event,)))
+
+    async def swap_setting(self, name: str, value: str, expected: str | None, event: Event) -> bool:
+        """Put a setting if it is still what was expected (None: not there)."""
+
+        def overtaken() -> EdgewardError:
+            return Conflict(what=f"the setting {name} was changed by another replica")
+
+        row = {"name": name, "value": value, "expected": expected}
+        statement = sql.NEW_SETTING if expected is None else sql.SWAP_SETTING
+        try:
+            await self._writer.submit(Unit(steps=(Step(statement, row, overtaken),), events=(event,)))
+        except Conflict:
+            return False
+        return True
 
     # issuers
 
@@ -146,7 +167,13 @@ class RelationalStore:
             return SerialCollision(serial=record.serial)
 
         new_name_only = int(admission is not None and admission.new_name_only)
-        steps.append(Step(sql.PLAN, {**rows.certificate_row(record), "new_name_only": new_name_only}, refused))
+        steps.append(
+            Step(
+                sql.PLAN,
+                rows.certificate_row(record) | {"new_name_only": new_name_only, "replica": self._replicas.name},
+                refused,
+            )
+        )
         if admission is not None and admission.use is not None:
             use = admission.use
             row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
@@ -165,8 +192,10 @@ class RelationalStore:
         await self._writer.submit(Unit(steps=(Step(sql.ISSUE, row, overtaken),), events=(event,)))
 
     async def planned(self) -> Sequence[CertificateRecord]:
-        """Rows that were planned and never signed, or signed and never recorded as issued."""
-        return [rows.certificate(row) for row in await self._reader.query(sql.PLANNED, {})]
+        """Rows of this replica that were planned and never signed, or signed and never recorded as issued."""
+        return [
+            rows.certificate(row) for row in await self._reader.query(sql.PLANNED, {"replica": self._replicas.name})
+        ]
 
     async def abandon(self, issuer_id: int, serial: str, at: datetime, event: Event) -> None:
         """planned -> abandoned, revoked, the token's use given back."""
@@ -252,9 +281,9 @@ class RelationalStore:
         """Every device with its newest certificate, by name."""
         return [rows.node(row) for row in await self._reader.query(sql.NODES, {})]
 
-    async def connected(self, node: str, at: datetime, address: str) -> None:
+    async def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
         """A session of this device began."""
-        row = {"name": node, "at": milliseconds(at), "address": address}
+        row = {"name": node, "at": milliseconds(at), "address": address, "epoch": epoch, "replica": self._replicas.name}
         await self._writer.submit(Unit(steps=(Step(sql.CONNECTED, row),)))
 
     async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None:
@@ -264,12 +293,13 @@ class RelationalStore:
 
     async def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
         """The session of this device ended."""
-        row = {"name": node, "at": milliseconds(at), "cause": cause}
+        row = {"name": node, "at": milliseconds(at), "cause": cause, "replica": self._replicas.name}
         await self._writer.submit(Unit(steps=(Step(sql.DISCONNECTED, row),)))
 
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """Nobody is online: at start-up."""
-        await self._writer.submit(Unit(steps=(Step(sql.ALL_OFFLINE, {"at": milliseconds(at), "cause": cause}),)))
+        row = {"at": milliseconds(at), "cause": cause, "replica": self._replicas.name}
+        await self._writer.submit(Unit(steps=(Step(sql.ALL_OFFLINE, row),)))
 
     # failures
 

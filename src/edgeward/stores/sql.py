@@ -40,9 +40,9 @@ UPDATE certificate SET revoked_at = NULL
 
 PLAN = """
 INSERT INTO certificate (issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces,
-                         not_before, not_after, planned_at)
+                         not_before, not_after, planned_at, replica)
 SELECT :issuer_id, :serial, 'planned', :profile, :identity, :spki_sha256, :evidence, :token, :replaces,
-       :not_before, :not_after, :planned_at
+       :not_before, :not_after, :planned_at, :replica
  WHERE :new_name_only = 0
     OR NOT EXISTS (SELECT 1 FROM certificate
                     WHERE identity = :identity AND profile = :profile AND state IN ('issued', 'planned')
@@ -58,20 +58,23 @@ UPDATE certificate SET state = 'issued', der = :der, fingerprint = :fingerprint,
 
 CONNECTED = """
 UPDATE device SET online_since = :at, last_seen = :at, address = :address, connections = connections + 1,
-                  offline_since = NULL, offline_cause = NULL
- WHERE name = :name"""
+                  offline_since = NULL, offline_cause = NULL, replica = :replica, epoch = :epoch
+ WHERE name = :name AND epoch <= :epoch"""
 SEEN = "UPDATE device SET last_seen = :at WHERE name = :name"
 DISCONNECTED = """
-UPDATE device SET online_since = NULL, offline_since = :at, offline_cause = :cause WHERE name = :name"""
+UPDATE device SET online_since = NULL, offline_since = :at, offline_cause = :cause
+ WHERE name = :name AND COALESCE(replica, '') = :replica"""
 ALL_OFFLINE = """
 UPDATE device SET online_since = NULL, offline_since = COALESCE(last_seen, :at), offline_cause = :cause
- WHERE online_since IS NOT NULL"""
+ WHERE online_since IS NOT NULL AND COALESCE(replica, '') = :replica"""
 
 # -------------------------------------------------------------------------------------------------------- the rest
 
 SETTING = "SELECT value FROM setting WHERE name = :name"
 PUT_SETTING = """
 INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
+NEW_SETTING = "INSERT INTO setting (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING"
+SWAP_SETTING = "UPDATE setting SET value = :value WHERE name = :name AND value = :expected"
 
 ISSUERS = "SELECT id, certificate, key, state, origin, created_at FROM issuer ORDER BY id"
 ADD_ISSUER = """
@@ -98,7 +101,7 @@ GIVE_BACK = "UPDATE token SET used = used - 1 WHERE key_id = :key_id AND used > 
 
 BY_FINGERPRINT = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE fingerprint = :fingerprint"
 BY_SERIAL = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE serial = :serial"
-PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned'"
+PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned' AND COALESCE(replica, '') = :replica"
 VALID_CERTIFICATES = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE identity = :identity AND profile = :profile AND {_VALID} ORDER BY issued_at DESC, serial LIMIT {MANY}"""
