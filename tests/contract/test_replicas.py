@@ -157,9 +157,7 @@ def test_the_newest_session_is_where_the_node_is_whatever_is_written_first(pair:
         await b.disconnected("edge-1", NOON + 3 * SECOND, Cause.CLOSED)
         await a.replicas.hold([Held("edge-1", NOON, "192.0.2.1", 1)])
         gone = await a.device("edge-1")
-        assert gone == replace(
-            device, online_since=None, offline_since=NOON + 3 * SECOND, offline_cause=Cause.CLOSED
-        )
+        assert gone == replace(device, online_since=None, offline_since=NOON + 3 * SECOND, offline_cause=Cause.CLOSED)
 
     pair(tell)
 

@@ -99,7 +99,9 @@ class Link(ABC):
                 self._restored()
                 await self._talk()
                 self._complain("the connection ended")
-            except Exception as error:  # the shell of the task: a bus that is away must not end it, whatever its library raises
+            except (
+                Exception
+            ) as error:  # the shell of the task: a bus that is away must not end it, whatever its library raises
                 self._complain(printable(error) or type(error).__name__)
             finally:
                 self._connected = False

@@ -11,7 +11,7 @@ from edgeward.bus.link import Link
 ROOM = 512 * 1024
 """Octets of a part; a NATS server takes a MiB unless it is told otherwise."""
 
-TIMEOUT = 3.0
+TIMEOUT = 3
 """Seconds to connect, and for the server to answer a ping."""
 
 
