@@ -312,6 +312,12 @@ class AuthorityMismatch(Refusal):
     )
 
 
+class ServerRefused(Refusal):
+    """A server refused our request (4xx); its words are `answer`. The same request will be refused again."""
+
+    sentence = "{url} answered {status}: {answer}"
+
+
 # ------------------------------------------------------------------------------------------------------------ unavailable
 
 
@@ -348,10 +354,17 @@ class HandshakeFailed(Unavailable):
     sentence = "TLS with {address} failed: {why}"
 
 
-class ServerRefused(Unavailable):
-    """A server answered our request with a refusal; its words are `answer`."""
+class ServerFailing(Unavailable):
+    """A server answered our request by saying that it cannot do it now (5xx), or with something that is no answer to it."""
 
     sentence = "{url} answered {status}: {answer}"
+
+
+class HookFailed(Unavailable):
+    """A program of the operator's, run when a certificate changed, that could not be started, took too long or reported a failure."""
+
+    sentence = "the hook {command} failed: {why}"
+    remedy = "it is on_certificate_change in agent.toml; it is run again when the agent starts"
 
 
 class StoreUnavailable(Unavailable):

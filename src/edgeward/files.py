@@ -14,7 +14,6 @@ Every step is announced to `step`, a function that does nothing except in tests,
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -199,7 +198,7 @@ class _Temporary:
     """A synced file beside `path` that is gone when the block ends, unless it was renamed."""
 
     def __init__(self, path: Path, octets: bytes, step: Step) -> None:
-        self._path = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        self._path = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
         self._octets = octets
         self._step = step
 

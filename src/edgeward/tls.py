@@ -49,7 +49,8 @@ from edgeward.pki.formats.detect import detect
 from edgeward.pki.formats.item import Item, Kind, WrongKind, leaves, of_kind, only
 from edgeward.pki.formats.pem import write as pem
 from edgeward.pki.inspect import chain
-from edgeward.transports.contexts import CIPHERS, load_pair
+from edgeward.transports.client_tls import CIPHERS
+from edgeward.transports.contexts import load_pair
 
 _log = logging.getLogger(__name__)
 

@@ -26,11 +26,10 @@ from edgeward.errors import (
     Unreadable,
     UsageError,
 )
-from edgeward.model.token import JoinToken
 
 CA = FakeCA()
-TOKEN = JoinToken.parse(f"{CA.pin}.0123456789abcdef.-.c2VjcmV0")
-PENDING = f"pending-{sha256(b'0123456789abcdef.-.c2VjcmV0').hexdigest()[:16]}.key"
+PROOF = b"0123456789abcdef.-.c2VjcmV0"
+PENDING = f"pending-{sha256(PROOF).hexdigest()[:16]}.key"
 PAIRS = []
 for _ in range(4):
     _key = enrol.new_key()
@@ -73,9 +72,9 @@ def test_t47_modes_do_not_depend_on_the_umask(tmp_path, umask):
         with files.locked(make=True):
             files.write_ca(CA.der)
             files.write_settings(settings())
-            files.keep_pending_key(TOKEN, PAIRS[0][1])
+            files.keep_pending_key(PROOF, PAIRS[0][1])
             files.swap(*PAIRS[0])
-            files.keep_pending_key(TOKEN, PAIRS[1][1])
+            files.keep_pending_key(PROOF, PAIRS[1][1])
     finally:
         os.umask(before)
     for path in (tmp_path / "a", *(tmp_path / "a").rglob("*")):
@@ -84,14 +83,14 @@ def test_t47_modes_do_not_depend_on_the_umask(tmp_path, umask):
 
 
 def test_a_swap_replaces_the_pair_and_forgets_the_old_one_and_the_pending_key(edge):
-    assert edge.pending_key(TOKEN) is None
+    assert edge.pending_key(PROOF) is None
     for number, pair in enumerate(PAIRS, 1):
-        edge.keep_pending_key(TOKEN, pair[1])
-        assert edge.pending_key(TOKEN).private_numbers() == pair[1].private_numbers()
+        edge.keep_pending_key(PROOF, pair[1])
+        assert edge.pending_key(PROOF).private_numbers() == pair[1].private_numbers()
         edge.swap(*pair)
         assert serial(edge) == SERIALS[number - 1]
         assert [p.name for p in (edge.directory / "certs.d").iterdir()] == [f"{number:04d}"]
-        assert edge.pending_key(TOKEN) is None
+        assert edge.pending_key(PROOF) is None
     assert {p.name for p in edge.directory.iterdir()} == {"ca", "certs", "certs.d", "lock"}
 
 
@@ -133,7 +132,7 @@ def test_t47_nothing_is_written_through_what_somebody_put_in_the_way(tmp_path, k
     replaceable = (kind == "file" and "." in name.removeprefix("certs.d")) or (kind, name) == ("file", "lock")
     try:
         with files.locked():
-            files.keep_pending_key(TOKEN, PAIRS[1][1])
+            files.keep_pending_key(PROOF, PAIRS[1][1])
             files.write_ca(CA.der)
             files.write_settings(settings())
             files.swap(*PAIRS[1])

@@ -155,7 +155,7 @@ def test_t16_a_wrong_ca_is_refused_with_a_hint_and_exit_1(cloud, token, tmp_path
 
 def test_t17_the_token_is_nowhere_but_in_its_file(cloud, token, tmp_path, capsys):
     cloud.edge_crt = lambda asked: (401, asked.headers["authorization"].encode())
-    assert join(cloud, token, tmp_path / "edge") == 69
+    assert join(cloud, token, tmp_path / "edge") == 1
     cloud.edge_crt = cloud.sign
     assert join(cloud, token, tmp_path / "edge") == 0
     said = capsys.readouterr()

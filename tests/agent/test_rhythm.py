@@ -61,38 +61,46 @@ def test_the_moment_is_drawn_anew_for_each_certificate():
 def test_a_failed_renewal_is_tried_again_ever_more_rarely_but_within_the_hour():
     renewal = Renewal(dice=highest)
     renewal.begin(NOW, NOW + YEAR)
-    now, waits = renewal.at, []
+    time, waits = 0.0, []
     for _ in range(14):
-        renewal.failed(now)
-        waits.append(renewal.seconds_left(now))
-        now = renewal.at
+        waits.append(renewal.failed(renewal.at, time))
+        assert renewal.seconds_left(renewal.at, time) == waits[-1]
+        time += waits[-1]
+        assert renewal.seconds_left(renewal.at, time) == 0
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]
 
 
 def test_a_short_lived_certificate_is_tried_again_within_its_life():
     renewal = Renewal(dice=highest)
     renewal.begin(NOW, NOW + timedelta(seconds=120))
-    for _ in range(10):
-        renewal.failed(NOW)
-    assert renewal.seconds_left(NOW) == 2
+    assert [renewal.failed(NOW, 0.0) for _ in range(10)][-1] == 2
 
 
 def test_the_renewal_of_an_expired_certificate_is_tried_ever_more_rarely_and_never_given_up():
     renewal = Renewal(dice=highest)
     renewal.begin(NOW - timedelta(seconds=120), NOW)
-    waits = []
-    for _ in range(12):
-        renewal.failed(NOW)
-        waits.append(renewal.seconds_left(NOW))
+    waits = [renewal.failed(NOW, 0.0) for _ in range(12)]
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]
+
+
+@pytest.mark.parametrize("jump", [-10 * YEAR, -timedelta(hours=1), timedelta(hours=1), 10 * YEAR])
+def test_a_clock_that_jumps_after_a_failure_makes_no_pause_longer_and_loses_no_renewal(jump):
+    renewal = Renewal(dice=highest)
+    renewal.begin(NOW, NOW + YEAR)
+    before = (
+        renewal.at + timedelta(days=1) + max(jump, timedelta(0)) * -1
+    )  # the clock is wrong when the attempt fails …
+    wait = renewal.failed(before + jump, time=100.0)
+    assert renewal.seconds_left(renewal.at + timedelta(days=1), time=100.0 + wait) == 0  # … and right when it is due
+    assert renewal.seconds_left(NOW + timedelta(days=1), 1e9) > 0, "a moment that has not come is waited for"
 
 
 def test_a_renewal_that_is_overdue_is_due_now():
     renewal = Renewal(dice=highest)
     renewal.begin(NOW - YEAR, NOW)
-    assert renewal.seconds_left(NOW) == 0
-    assert renewal.seconds_left(NOW + YEAR) == 0
-    assert renewal.seconds_left(NOW - YEAR) == pytest.approx(0.9 * YEAR.total_seconds())
+    assert renewal.seconds_left(NOW, 5.0) == 0
+    assert renewal.seconds_left(NOW + YEAR, 5.0) == 0
+    assert renewal.seconds_left(NOW - YEAR, 5.0) == pytest.approx(0.9 * YEAR.total_seconds())
 
 
 def test_a_sign_of_life_goes_out_at_once_and_then_every_15_seconds():

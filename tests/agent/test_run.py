@@ -387,7 +387,7 @@ def test_an_expired_certificate_is_said_with_what_to_do(ca, tmp_path, caplog):
         now = datetime.now(UTC)
         edge = Edge(tmp_path, ca, [1], cloud.port).enrolled(start=now - timedelta(days=2), end=now - timedelta(days=1))
         async with edge.agent():
-            await until(lambda: "it has expired: join again with a new token" in caplog.text)
+            await until(lambda: "it has expired, and if the server does not renew it any more: join" in caplog.text)
 
     with running(FakeCloud(ca), ca.server_context(tmp_path, "127.0.0.1")) as cloud:
         asyncio.run(main(cloud))

@@ -11,9 +11,10 @@ from msgspec import Raw
 from websockets.frames import Frame, Opcode
 
 from edgeward.errors import AlreadyExists, NotConnected, StoreUnavailable
-from edgeward.hub.serve import Attendance, Hub, Settings
+from edgeward.hub.serve import SWEEP, Attendance, Hub, Settings
 from edgeward.model.authority import Reason
 from edgeward.model.device import Cause
+from edgeward.model.http import Request, Response
 from edgeward.model.message import Header, Message, Route
 from tests.support.edges import CAUSE, certificate_of, content, enrol, head, new_store, now, site, until
 
@@ -31,6 +32,13 @@ async def node_row(one, name: str):
     device = await one.store.device(name)
     assert device is not None
     return device
+
+
+def request(node: str, certificate: bytes) -> Request:
+    headers = {"node_id": (node,), "connectionuse": ("msg",)}
+    return Request(
+        method="GET", target="/", headers=headers, body=b"", address="127.0.0.1", at=now(), peer_certificate=certificate
+    )
 
 
 def fingerprint(node: str, generation: int = 1) -> bytes:
@@ -329,6 +337,49 @@ def test_a_renewed_certificate_closes_the_session_of_the_one_it_replaces():
     assert refused[0] == 403 and "superseded" in refused[1]
     assert online == [fingerprint("edge-1", 2)]
     assert device.online_since is not None and device.offline_cause is None
+
+
+def test_a_renewed_certificate_takes_over_without_its_node_ever_being_offline():
+    async def scene(one):
+        written = []
+        for name in ("connected", "disconnected"):
+            real = getattr(one.store, name)
+
+            async def noted(*arguments, real=real, name=name):
+                written.append(name)
+                await real(*arguments)
+
+            setattr(one.store, name, noted)
+        old = await one.connect("edge-1")
+        record = await one.store.certificate(fingerprint("edge-1"))
+        await enrol(one.store, "edge-1", 2, replaces=record.serial)
+        await one.connect("edge-1", 2)
+        code = await old.closed()
+        await one.hub.settle()
+        return code, list(written)
+
+    code, written = run(scene, "edge-1")
+    assert code == 1008
+    assert written == ["connected", "connected"]
+
+
+def test_a_replaced_certificate_keeps_no_session_when_its_successor_is_admitted_and_never_opens_one():
+    async def scene(one):
+        old = await one.connect("edge-1")
+        record = await one.store.certificate(fingerprint("edge-1"))
+        await enrol(one.store, "edge-1", 2, replaces=record.serial)
+        admitted = await one.hub.admit(request("edge-1", certificate_of("edge-1", 2)))  # and nothing is made of it
+        standing = [live.fingerprint for live in one.hub.online()]
+        one.clock.t += SWEEP
+        await one.hub.sweep()
+        await old.closed()
+        await one.hub.settle()
+        return admitted, standing, one.hub.online(), (await one.store.device("edge-1")).offline_cause
+
+    admitted, standing, online, cause = run(scene, "edge-1")
+    assert not isinstance(admitted, Response)
+    assert standing == [fingerprint("edge-1")]
+    assert (online, cause) == ([], Cause.REVOKED)
 
 
 def test_t41_a_node_that_connects_twice_keeps_the_newer_session_and_stays_online():

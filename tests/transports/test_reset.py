@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 
-from edgeward.transports import contexts, dial
+from edgeward.transports import client_tls, dial
 from tests.support.fake_cloud import FakeCA
 
 
@@ -36,7 +36,7 @@ def test_a_close_that_meets_a_reset_raises_nothing(tmp_path):
         connection, _ = await dial.connect(
             "127.0.0.1",
             listener.getsockname()[1],
-            context=contexts.client_context(),
+            context=client_tls.client_context(),
             inner=lambda: protocol,
         )
         leave.set()

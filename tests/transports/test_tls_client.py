@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeward.errors import HandshakeFailed, Unreachable, Unreadable
-from edgeward.transports import contexts, dial
+from edgeward.transports import client_tls, contexts, dial
 from edgeward.transports.limits import TlsLimits
 from tests.support.listener import every_loop, serve
 from tests.support.tls import (
@@ -47,13 +47,13 @@ def test_our_client_presents_one_certificate_and_its_verifier_decides(loop: str)
                 served.port,
                 context=context,
                 inner=Caller,
-                verify_server=lambda tls: seen.append(contexts.presented_chain(tls)),
+                verify_server=lambda tls: seen.append(client_tls.presented_chain(tls)),
             )
             assert isinstance(protocol, Caller)
             transport.write(b"hello")
             await until(lambda: protocol.received == b"hello")
             assert seen == [(SERVER.der, CA.der)]
-            assert contexts.presented_chain(served.above[0].transport.get_extra_info("ssl_object")) == (DEVICE.der,)
+            assert client_tls.presented_chain(served.above[0].transport.get_extra_info("ssl_object")) == (DEVICE.der,)
             transport.close()
             await until(lambda: protocol.lost == [None])
 
@@ -89,21 +89,23 @@ def test_our_client_says_what_it_could_not_reach(loop: str) -> None:
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))  # bound and not listening: refused
             with pytest.raises(Unreachable, match=r"cannot reach 127\.0\.0\.1:"):
-                await dial.connect("127.0.0.1", bound.getsockname()[1], context=contexts.client_context(), inner=Caller)
+                await dial.connect(
+                    "127.0.0.1", bound.getsockname()[1], context=client_tls.client_context(), inner=Caller
+                )
             bound.listen()
             limits = TlsLimits(handshake_seconds=0.2)
             with pytest.raises(HandshakeFailed, match="did not finish the handshake"):
                 await dial.connect(
                     "127.0.0.1",
                     bound.getsockname()[1],
-                    context=contexts.client_context(),
+                    context=client_tls.client_context(),
                     inner=Caller,
                     limits=limits,
                 )
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await dial.connect(
-                        "127.0.0.1", bound.getsockname()[1], context=contexts.client_context(), inner=Caller
+                        "127.0.0.1", bound.getsockname()[1], context=client_tls.client_context(), inner=Caller
                     )
 
     run(main(), loop)

@@ -3,7 +3,8 @@
     DIR/agent.toml                node, enrolment servers, hubs, project
     DIR/ca/rootCA.crt             the pinned CA
     DIR/certs -> certs.d/0007     the current pair: server.crt and server.key, in KubeEdge's names and formats
-    DIR/pending-….key             the key of an enrolment whose answer has not arrived, named after its token
+    DIR/pending-….key             the key of an enrolment or a renewal whose answer has not arrived, named after its proof
+    DIR/announced                 the serial of the certificate for which the operator's hook ran last
     DIR/lock                      held by the one process that works here
 
 The invariant: at every moment, also after a crash between any two steps, `certs` leads to a certificate and the key that belongs to it.
@@ -12,12 +13,11 @@ old generation removed. A generation that a crash left half-made is never curren
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 import re
-import secrets
-import shutil
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
@@ -44,7 +45,6 @@ from edgeward.files import (
     write_new,
     write_private,
 )
-from edgeward.model.token import JoinToken
 from edgeward.pki import names, parse
 
 DEFAULT_PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
@@ -68,6 +68,8 @@ class Settings:
     hub: tuple[Endpoint, ...]
     project: str = DEFAULT_PROJECT
     transport: str = "websocket"
+    on_certificate_change: tuple[str, ...] = ()
+    """A program and its arguments, run when the certificate changes."""
 
     def __post_init__(self) -> None:
         names.node_name(self.node)
@@ -77,6 +79,10 @@ class Settings:
             raise UsageError(problem=f"{self.project!r} is not a project id: 1 to 64 letters, digits, `.`, `_` and `-`")
         if not _TRANSPORT.fullmatch(self.transport):
             raise UsageError(problem=f"{self.transport!r} is not the name of a transport")
+        if any("\0" in part for part in self.on_certificate_change) or self.on_certificate_change[:1] == ("",):
+            raise UsageError(
+                problem='on_certificate_change is a list like ["/usr/bin/systemctl", "reload", "mosquitto"]'
+            )
 
 
 class Certificates:
@@ -98,8 +104,12 @@ class Certificates:
     def _current(self) -> Path:
         return self.directory / "certs"
 
-    def _pending(self, bearer: str) -> Path:
-        return self.directory / f"pending-{sha256(bearer.encode()).hexdigest()[:16]}.key"
+    @property
+    def _announced(self) -> Path:
+        return self.directory / "announced"
+
+    def _pending(self, proof: bytes) -> Path:
+        return self.directory / f"pending-{sha256(proof).hexdigest()[:16]}.key"
 
     @contextlib.contextmanager
     def locked(self, *, make: bool = False) -> Iterator[None]:
@@ -110,12 +120,7 @@ class Certificates:
         if make:
             make_private_directory(self.directory)
         check_directory(self.directory)
-        try:
-            descriptor = os.open(
-                self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
-            )
-        except OSError as error:
-            raise StoreUnavailable(why=f"cannot open {self.directory / 'lock'}: {error.strerror}") from error
+        descriptor = _open_lock(self.directory / "lock")
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise InsecureFile(path=self.directory / "lock", why="it is not a plain file")
@@ -143,6 +148,7 @@ class Certificates:
                 hub=tuple(Endpoint.parse(t, default_port=HUB_PORT, scheme="wss") for t in read["hub"]),
                 project=read.get("project", DEFAULT_PROJECT),
                 transport=read.get("transport", "websocket"),
+                on_certificate_change=_texts(read.get("on_certificate_change", [])),
             )
         except KeyError as error:
             raise Unreadable(what=f"configuration ({path})", why=f"{error.args[0]} is missing") from error
@@ -166,19 +172,31 @@ class Certificates:
             raise Unreadable(what=f"pair ({self._current})", why="the key does not belong to the certificate")
         return Pair(certificate=certificate, key=key, certificate_file=certificate_file, key_file=key_file)
 
-    def pending_key(self, token: JoinToken) -> ec.EllipticCurvePrivateKey | None:
-        """The key of an enrolment with this token that was not answered, if there is one."""
-        path = self._pending(token.bearer.reveal())
+    def pending_key(self, proof: bytes) -> ec.EllipticCurvePrivateKey | None:
+        """The key of an enrolment with this proof that was not answered, if there is one."""
+        path = self._pending(proof)
         try:
             return _key(read_private(path), path)
         except NotFound:
             return None
 
+    def announced(self) -> str:
+        """The serial of the certificate for which the hook ran last; empty when it never did."""
+        try:
+            return read_plain(self._announced).decode("ascii", "replace").strip()
+        except NotFound:
+            return ""
+
     # ------------------------------------------------------------------------------------------------------- writing
 
-    def keep_pending_key(self, token: JoinToken, key: ec.EllipticCurvePrivateKey) -> None:
-        """Keep `key` until `swap`, so that an enrolment whose answer is lost can be repeated with the same token and key."""
-        write_private(self._pending(token.bearer.reveal()), key_pem(key), step=self._step)
+    def announce(self, serial: str) -> None:
+        """The hook ran for the certificate with this serial."""
+        write_private(self._announced, f"{serial}\n".encode(), step=self._step)
+
+    def keep_pending_key(self, proof: bytes, key: ec.EllipticCurvePrivateKey) -> None:
+        """Keep `key` until `swap`, so that an enrolment whose answer is lost can be repeated with the same key. `proof` is what it is
+        enrolled with: a token's bearer part, or the certificate that renews itself. A disk that takes this will take the rest."""
+        write_private(self._pending(proof), key_pem(key), step=self._step)
 
     def write_ca(self, der: bytes) -> None:
         """Make `der` the pinned CA."""
@@ -195,6 +213,8 @@ class Certificates:
             f"hub = {_strings(settings.hub)}",
             f'project = "{settings.project}"',
             f'transport = "{settings.transport}"',
+            "# A program and its arguments (no shell), run when the certificate has changed:",
+            f"on_certificate_change = [{', '.join(map(_toml, settings.on_certificate_change))}]",
             "",
         ]
         write_private(self.directory / "agent.toml", "\n".join(lines).encode(), step=self._step)
@@ -216,7 +236,7 @@ class Certificates:
             write_new(place / "server.key", key_pem(key), step=self._step)
             sync_directory(place, step=self._step)
             sync_directory(self._generations, step=self._step)
-            link = self.directory / f".certs.{secrets.token_hex(8)}.part"
+            link = self.directory / f".certs.{os.urandom(8).hex()}.part"
             self._step("link")
             link.symlink_to(f"certs.d/{name}")
             self._step("swap")
@@ -237,7 +257,7 @@ class Certificates:
                 if name != current:
                     self._step("remove generation")
                     check_directory(self._generations / name)
-                    shutil.rmtree(self._generations / name)
+                    _remove(self._generations / name)
             sweep(self.directory)
             for entry in self.directory.iterdir():
                 if _FORGOTTEN_LINK.fullmatch(entry.name) and entry.is_symlink():
@@ -262,6 +282,38 @@ class Certificates:
             raise InsecureFile(path=self._current, why="it leads outside the agent's directory")
         check_directory(self._generations / found[1])
         return found[1]
+
+
+def _open_lock(path: Path) -> int:
+    """The descriptor of the lock file, which is made if it is not there; on a read-only file system the one that is there will do."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return os.open(path, flags | os.O_RDONLY)
+    except OSError as error:
+        raise StoreUnavailable(why=f"cannot open {path}: {error.strerror}") from error
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError
+    return tuple(value)
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string, whose escapes JSON's are among, but for DEL, which JSON leaves as it is."""
+    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007f")
+
+
+def _remove(generation: Path) -> None:
+    """Remove a generation: a directory of plain files. Anything else in it is somebody else's, and stays."""
+    for entry in generation.iterdir():
+        entry.unlink()
+    generation.rmdir()
 
 
 def _strings(endpoints: tuple[Endpoint, ...]) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from edgeward.agent import messages
+from edgeward.agent import enrol, messages
 from edgeward.agent.rhythm import HEARTBEAT, Dice, Pulse
-from edgeward.errors import EdgewardError, ServerRefused, Unreachable
+from edgeward.errors import EdgewardError, Unreachable
 from edgeward.model import message
 from edgeward.model.message import Message
 
@@ -60,7 +60,7 @@ class HubConnection:
         self._why = ""
 
     async def established(self) -> None:
-        """Return once the hub has accepted. Raises `ServerRefused` with its words, or `Unreachable`."""
+        """Return once the hub has accepted. Raises `ServerRefused` or `ServerFailing` with its words, or `Unreachable`."""
         await self._opened
 
     @property
@@ -91,9 +91,7 @@ class HubConnection:
     def refused(self, status: int, words: str) -> None:
         """The hub's answer to the request for a connection was no."""
         if not self._opened.done():
-            self._opened.set_exception(
-                ServerRefused(url=self.where, status=status, answer=words.strip() or "(nothing)")
-            )
+            self._opened.set_exception(enrol.refusal(self.where, status, words.strip() or "(nothing)"))
 
     def heard(self) -> None:
         """Something came that is no message."""

@@ -19,10 +19,10 @@ from cryptography.x509.oid import NameOID
 
 from edgeward.agent import https, trust
 from edgeward.agent.endpoint import Endpoint
-from edgeward.errors import AuthorityMismatch, ServerRefused, Unreadable
+from edgeward.errors import AuthorityMismatch, ServerFailing, ServerRefused, Unreadable
 from edgeward.model.token import JoinToken, Secret
 from edgeward.pki import names, parse
-from edgeward.transports import contexts
+from edgeward.transports import client_tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +64,9 @@ def certificate_request(key: ec.EllipticCurvePrivateKey, node: str) -> bytes:
 async def fetch_ca(endpoint: Endpoint, pin: str, *, timeout: float = https.TIMEOUT) -> bytes:
     """The DER of the CA that `endpoint` offers and the token pins (SHA-256, lower-case hex). The server is not verified: the pin is.
 
-    Raises `AuthorityMismatch` when it is another CA, `ServerRefused`, `Unreadable`, `Unreachable`, `HandshakeFailed`.
+    Raises `AuthorityMismatch` when it is another CA, `ServerRefused`, `ServerFailing`, `Unreadable`, `Unreachable`, `HandshakeFailed`.
     """
-    answer = await https.get(endpoint, "/ca.crt", context=contexts.client_context(), verify=None, timeout=timeout)
+    answer = await https.get(endpoint, "/ca.crt", context=client_tls.client_context(), verify=None, timeout=timeout)
     _accepted(answer, f"https://{endpoint}/ca.crt")
     actual = sha256(answer.body).hexdigest()
     if not hmac.compare_digest(actual, pin):
@@ -87,7 +87,9 @@ async def enrol(
     """A certificate for `node` and `key`, with a join token as the proof. `now` is aware UTC.
 
     Asking again with the same token and the same key brings the same certificate again from our own server, so that a lost answer
-    costs nothing. Raises `AuthorityMismatch`, `ServerRefused`, `CertificateRefused`, `Unreadable`, `Unreachable`, `HandshakeFailed`.
+    costs nothing.
+
+    Raises `AuthorityMismatch`, `ServerRefused`, `ServerFailing`, `CertificateRefused`, `Unreadable`, `Unreachable`, `HandshakeFailed`.
     """
     ca = await fetch_ca(endpoint, token.pin, timeout=timeout)
     certificate = await _request(
@@ -145,12 +147,19 @@ async def _request(
 
 def client_context(pair: Pair | None) -> ssl.SSLContext:
     """The TLS context of this edge, which presents its certificate alone, if it has one, and leaves all verification to `verify_server`."""
-    return contexts.client_context_from(pair.certificate_file, pair.key_file) if pair else contexts.client_context()
+    return client_tls.client_context_from(pair.certificate_file, pair.key_file) if pair else client_tls.client_context()
 
 
 def verify_server(connection: ssl.SSLObject, *, ca: x509.Certificate, host: str, now: datetime) -> None:
     """Whether the peer of this finished handshake is `host` under `ca`: `trust.verify_server` raises if not."""
-    trust.verify_server(contexts.presented_chain(connection), ca, host, now)
+    trust.verify_server(client_tls.presented_chain(connection), ca, host, now)
+
+
+def refusal(url: str, status: int, words: str) -> ServerRefused | ServerFailing:
+    """What a server's answer other than yes means: whether the same request may succeed later is what its status says (RFC 9110
+    section 15). 408 and 429 ask us to come again."""
+    kind = ServerRefused if 400 <= status < 500 and status not in (408, 429) else ServerFailing
+    return kind(url=url, status=status, answer=words)
 
 
 def _accepted(answer: https.Answer, url: str, proof: Secret | None = None) -> None:
@@ -162,6 +171,6 @@ def _accepted(answer: https.Answer, url: str, proof: Secret | None = None) -> No
         words = answer.body.decode("utf-8", "replace").strip() or "(nothing)"
         if proof is not None:
             words = words.replace(proof.reveal(), "***")
-        raise ServerRefused(url=url, status=answer.status, answer=words)
+        raise refusal(url, answer.status, words)
     if not answer.body:
         raise Unreadable(what="certificate", why=f"{url} answered 200 and nothing, so the server could not sign")

@@ -11,7 +11,7 @@ from cryptography import x509
 from edgeward.agent import enrol, https
 from edgeward.agent.certificates import Certificates, Settings
 from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
-from edgeward.errors import EdgewardError, HandshakeFailed, NotFound, Unreachable, UsageError
+from edgeward.errors import EdgewardError, HandshakeFailed, NotFound, ServerFailing, Unreachable, UsageError
 from edgeward.model.token import JoinToken
 from edgeward.pki import names, parse
 
@@ -55,18 +55,23 @@ async def join(
         before = _settings_before(files, node)
         settings = Settings(node=node, https=servers, hub=hubs)
         if before is not None:
-            settings = replace(settings, project=before.project, transport=before.transport)
-        key = files.pending_key(token)
+            settings = replace(before, https=servers, hub=hubs)
+        proof = token.bearer.reveal().encode()
+        key = files.pending_key(proof)
         resumed = key is not None
         if key is None:
             key = enrol.new_key()
-            files.keep_pending_key(token, key)
+            files.keep_pending_key(proof, key)
         failure: EdgewardError | None = None
         for endpoint in servers:
             try:
                 enrolled = await enrol.enrol(endpoint, token, node=node, key=key, now=now, timeout=timeout)
                 break
-            except (Unreachable, HandshakeFailed) as error:  # another address of the same authority may do
+            except (
+                Unreachable,
+                HandshakeFailed,
+                ServerFailing,
+            ) as error:  # another address of the same authority may do
                 failure = failure or error
                 if len(servers) > 1:
                     _log.warning("%s", error)

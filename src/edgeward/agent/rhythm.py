@@ -5,7 +5,7 @@ Moments are seconds of a monotonic clock, except where a certificate's own dates
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 Dice = Callable[[float, float], float]
 """A uniform choice between two bounds, such as `random.uniform`."""
@@ -46,14 +46,19 @@ class Backoff:
 
 @dataclass(slots=True, kw_only=True)
 class Renewal:
-    """When the current certificate is renewed, and when again if that fails."""
+    """When the current certificate is renewed, and when again if that fails.
+
+    The moment in the certificate's life is one of the calendar, and is compared with the calendar each time it is asked for; the pause
+    after a failure is one of the monotonic clock. So a clock that jumps neither loses a renewal nor makes a pause longer.
+    """
 
     dice: Dice
     at: datetime = field(init=False)
-    """The next attempt, aware UTC."""
+    """The moment that was chosen in the certificate's life, aware UTC."""
     not_after: datetime = field(init=False)
     _backoff: Backoff = field(init=False)
     _cap: float = field(init=False)
+    _again: float = field(init=False)
 
     def begin(self, not_before: datetime, not_after: datetime) -> None:
         """A certificate with these dates is current: choose the moment, anew each time.
@@ -65,15 +70,19 @@ class Renewal:
         self.not_after = not_after
         self._cap = min(3600.0, max(2.0, life.total_seconds() / 100))
         self._backoff = Backoff(dice=self.dice)
+        self._again = float("-inf")
 
-    def failed(self, now: datetime) -> None:
-        """An attempt at `now` failed. Once the certificate has expired there is no hurry any more: a person must act first."""
+    def failed(self, now: datetime, time: float) -> float:
+        """An attempt failed: the seconds until the next. Once the certificate has expired there is no hurry any more: a person must act
+        first, or the server's grace decides."""
         self._backoff.cap = self._cap if now < self.not_after else EXPIRED
-        self.at = now + timedelta(seconds=self._backoff.wait())
+        wait = self._backoff.wait()
+        self._again = time + wait
+        return wait
 
-    def seconds_left(self, now: datetime) -> float:
-        """Until the next attempt; 0 when it is due."""
-        return max(0.0, (self.at - now).total_seconds())
+    def seconds_left(self, now: datetime, time: float) -> float:
+        """Until the next attempt, seen from `now` (the calendar) and `time` (monotonic); 0 when it is due."""
+        return max(0.0, (self.at - now).total_seconds(), self._again - time)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,25 +2,43 @@
 
 Two tasks run side by side. One holds a connection to a hub and dials again, with growing waits, when it ends. The other renews the
 certificate between 70 and 90 % of its life; then the first opens a connection with the new pair while the old one still stands, and the
-hub lets the newest win, so a renewal interrupts nothing.
+hub lets the newest win, so a renewal interrupts nothing. While a new connection cannot be had, the old one stays.
+
+Waits are of the monotonic clock; whether a certificate's moment has come is asked of the calendar, again and again, because a device's
+calendar jumps.
 """
 
 import asyncio
+import contextlib
 import importlib
 import logging
+import os
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from edgeward.agent import enrol
+import edgeward
+from edgeward.agent import enrol, hook, status
 from edgeward.agent.certificates import Certificates, Settings
 from edgeward.agent.connection import HubConnection, World
 from edgeward.agent.enrol import Pair
 from edgeward.agent.rhythm import Backoff, Renewal
+from edgeward.agent.status import Status
 from edgeward.agent.systemd import Systemd
-from edgeward.errors import CertificateRefused, EdgewardError, Unreachable, UsageError
+from edgeward.errors import (
+    CertificateRefused,
+    EdgewardError,
+    ServerRefused,
+    StoreUnavailable,
+    Unreachable,
+    UsageError,
+    printable,
+)
 from edgeward.pki import parse
 
 _log = logging.getLogger(__name__)
@@ -51,27 +69,47 @@ class Agent:
         self._ca = files.ca()
         self._pair = files.pair()
         self._renewal = Renewal(dice=world.dice)
-        self._renewed = asyncio.Event()
+        self._unwritten: tuple[bytes, ec.EllipticCurvePrivateKey] | None = None
+        self._another = asyncio.Event()
+        """Another connection is wanted, although the present one may stand."""
+        self._changed = asyncio.Event()
         self._live: HubConnection | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._take(self._pair)
+        self._status = Status(
+            node=settings.node,
+            state="connecting",
+            since=world.now(),
+            started=world.now(),
+            certificate=self._certificate(),
+            pid=os.getpid(),
+            version=edgeward.__version__,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set. What goes wrong outside is logged and tried again; nothing of it is raised."""
-        self._take(self._pair)
-        tasks = [asyncio.create_task(work) for work in (self._stay_connected(), self._stay_fresh(), self._watchdog())]
-        self._systemd.tell("READY=1", "STATUS=connecting")
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {stopping}:
-                task.result()  # a task ends only by a bug, which is raised here
-        finally:
-            self._systemd.tell("STOPPING=1")
-            for task in (stopping, *tasks):
-                task.cancel()
-            await asyncio.gather(stopping, *tasks, return_exceptions=True)
-            if self._live is not None:
-                await self._live.finish("the agent is stopping", patience=0)
-            _log.info("stopped")
+        self._changed.set()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(status.answering(self._files.directory, lambda: self._status))
+            except OSError as error:  # a directory that cannot be written to does not end the connection
+                _log.warning("edgeward agent status will not work: %s", error.strerror or error)
+            work = (self._stay_connected(), self._stay_fresh(), self._announce(), self._watchdog())
+            tasks = [asyncio.create_task(one) for one in work]
+            self._systemd.tell("READY=1", "STATUS=connecting")
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopping}:
+                    task.result()  # a task ends only by a bug, which is raised here
+            finally:
+                self._systemd.tell("STOPPING=1")
+                for task in (stopping, *tasks, *self._retiring):
+                    task.cancel()
+                await asyncio.gather(stopping, *tasks, *self._retiring, return_exceptions=True)
+                if self._live is not None:
+                    await self._live.finish("the agent is stopping", patience=0)
+                _log.info("stopped")
 
     def _take(self, pair: Pair) -> None:
         self._pair = pair
@@ -84,78 +122,133 @@ class Agent:
             _moment(self._renewal.at),
         )
 
+    def _certificate(self) -> status.Certificate:
+        certificate = self._pair.certificate
+        return status.Certificate(
+            serial=f"{certificate.serial_number:x}",
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            renewal_at=self._renewal.at,
+        )
+
+    def _say(self, **changed: Any) -> None:
+        """Change the status; a new state begins now."""
+        if changed.get("state", self._status.state) != self._status.state:
+            changed["since"] = self._world.now()
+        self._status = msgspec.structs.replace(self._status, **changed)
+
+    def _trouble(self, error: object) -> None:
+        self._say(last_error=printable(error, 500), last_error_at=self._world.now())
+
     # --------------------------------------------------------------------------------------------------------- stay connected
 
     async def _stay_connected(self) -> None:
         backoff = Backoff(dice=self._world.dice)
         attempt = 0
         while True:
-            endpoint = self._settings.hub[attempt % len(self._settings.hub)]
-            self._renewed.clear()
-            connection = HubConnection(f"wss://{endpoint}", self._world)
+            self._another.clear()
             try:
-                await self._transport.connect(
-                    endpoint,
-                    self._settings,
-                    connection,
-                    context=enrol.client_context(self._pair),
-                    verify=partial(enrol.verify_server, ca=self._anchor, host=endpoint.host, now=self._world.now()),
-                )
+                connection = await self._dial(attempt)
             except EdgewardError as error:
-                why: str | None = str(error)
+                why = str(error)
             else:
-                why = await self._hold(connection)
-                if why is None:
+                self._succeed(connection)
+                ended = await self._until_it_ends_or_another_is_wanted(connection)
+                if ended is None:
                     continue
                 if connection.settled:
                     backoff.reset()
+                why = ended
             attempt += 1
             wait = backoff.wait()
-            _log.warning("not connected: %s; the next attempt is in %.1f s", why, wait)
-            self._systemd.tell(f"STATUS=not connected: {why}")
+            self._trouble(why)
+            if self._live is not None and not self._live.ended.done():
+                _log.warning("no newer connection: %s; the present one stays, the next attempt is in %.1f s", why, wait)
+            else:
+                self._live = None
+                self._say(state="connecting")
+                _log.warning("not connected: %s; the next attempt is in %.1f s", why, wait)
+                self._systemd.tell(f"STATUS=not connected: {printable(why)}")
             await asyncio.sleep(wait)
+
+    async def _dial(self, attempt: int) -> HubConnection:
+        endpoint = self._settings.hub[attempt % len(self._settings.hub)]
+        connection = HubConnection(f"wss://{endpoint}", self._world)
+        await self._transport.connect(
+            endpoint,
+            self._settings,
+            connection,
+            context=enrol.client_context(self._pair),
+            verify=partial(enrol.verify_server, ca=self._anchor, host=endpoint.host, now=self._world.now()),
+        )
+        return connection
 
     @property
     def _anchor(self) -> x509.Certificate:
         return parse.certificate(self._ca)
 
-    async def _hold(self, connection: HubConnection) -> str | None:
-        """Live on a new connection until it ends: why it did; or None when a renewed certificate asks for another one."""
+    def _succeed(self, connection: HubConnection) -> None:
+        """A new connection stands; what came before it goes."""
         before, self._live = self._live, connection
         _log.info("connected to %s as node %s", connection.where, self._settings.node)
         self._systemd.tell(f"STATUS=connected to {connection.where}")
+        self._say(
+            state="connected",
+            hub=connection.where,
+            transport=self._settings.transport,
+            connections=self._status.connections + 1,
+        )
         if before is not None:
-            await before.finish("a newer connection took over", patience=HANDOVER)
-        renewed = asyncio.create_task(self._renewed.wait())
+            retiring = asyncio.create_task(before.finish("a newer connection took over", patience=HANDOVER))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
+
+    async def _until_it_ends_or_another_is_wanted(self, connection: HubConnection) -> str | None:
+        """Why it ended; None when another one is wanted while it stands."""
+        wanted = asyncio.create_task(self._another.wait())
         try:
-            either: set[asyncio.Future[Any]] = {connection.ended, renewed}
+            either: set[asyncio.Future[Any]] = {connection.ended, wanted}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            renewed.cancel()
-        if not connection.ended.done():
-            return None
-        self._live = None
-        return connection.ended.result()
+            wanted.cancel()
+        return connection.ended.result() if connection.ended.done() else None
 
     # ------------------------------------------------------------------------------------------------------------- stay fresh
 
     async def _stay_fresh(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
-            left = self._renewal.seconds_left(self._world.now())
+            left = self._renewal.seconds_left(self._world.now(), clock())
             if left > 0:
                 await asyncio.sleep(min(left, _LONGEST_SLEEP))
                 continue
             try:
                 self._take(await self._renew())
             except EdgewardError as error:
-                self._renewal.failed(self._world.now())
-                self._complain(error)
+                self._complain(error, self._renewal.failed(self._world.now(), clock()))
             else:
-                self._renewed.set()
+                self._say(certificate=self._certificate())
+                self._another.set()
+                self._changed.set()
 
     async def _renew(self) -> Pair:
-        """A new key, a new certificate for it, both on disk as the current pair. Raises the last server's error if none gives one."""
-        key = enrol.new_key()
+        """A new key, a new certificate for it, both on disk as the current pair. Raises the last server's error if none gives one.
+
+        The key is on disk before anybody is asked, so that a full disk is noticed before it costs a certificate; one that fills up in
+        between costs none either: what was issued is kept here until it can be written.
+        """
+        if self._unwritten is None:
+            self._unwritten = await self._ask()
+        self._files.swap(*self._unwritten)
+        self._unwritten = None
+        return self._files.pair()
+
+    async def _ask(self) -> tuple[bytes, ec.EllipticCurvePrivateKey]:
+        proof = self._pair.certificate.public_bytes(Encoding.DER)
+        key = self._files.pending_key(proof)
+        if key is None:
+            key = enrol.new_key()
+            self._files.keep_pending_key(proof, key)
         failure: EdgewardError = Unreachable(address="the authority", why="no address is configured")
         for endpoint in self._settings.https:
             try:
@@ -170,22 +263,54 @@ class Agent:
             except EdgewardError as error:
                 failure = error
             else:
-                self._files.swap(enrolled.certificate, key)
-                return self._files.pair()
+                return enrolled.certificate, key
         raise failure
 
-    def _complain(self, error: EdgewardError) -> None:
+    def _complain(self, error: EdgewardError, wait: float) -> None:
+        self._trouble(error)
         now, end = self._world.now(), self._renewal.not_after
         hint = ""
         if now >= end:
-            hint = f"; it has expired: {CertificateRefused(why='expired').hint}, then edgeward join"
+            again = (
+                f"{CertificateRefused(why='expired').hint} && edgeward join --token @FILE --node {self._settings.node}"
+            )
+            refused = isinstance(error, ServerRefused)
+            hint = f"; it has expired{'' if refused else ', and if the server does not renew it any more'}: {again}"
         _log.warning(
-            "the certificate, valid until %s, was not renewed: %s; the next attempt is at %s%s",
+            "the certificate, valid until %s, was not renewed: %s; the next attempt is in %.0f s%s",
             _moment(end),
             error,
-            _moment(self._renewal.at),
+            wait,
             hint,
         )
+
+    # ---------------------------------------------------------------------------------------------------------- tell the others
+
+    async def _announce(self) -> None:
+        """Run the operator's hook for each certificate: at least once, also when a crash came between the renewal and the hook."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            command, serial = self._settings.on_certificate_change, self._status.certificate.serial
+            try:
+                if command and self._files.announced() != serial:
+                    await hook.run(command, self._facts(serial))
+                    self._files.announce(serial)
+            except StoreUnavailable as error:
+                _log.warning("the hook will run once more: %s", error)
+            except EdgewardError as error:
+                self._trouble(error)
+                _log.error("%s", error)
+
+    def _facts(self, serial: str) -> dict[str, str]:
+        place = self._files.directory
+        return {
+            "EDGEWARD_NODE": self._settings.node,
+            "EDGEWARD_SERIAL": serial,
+            "EDGEWARD_CERTIFICATE": str(place / "certs" / "server.crt"),
+            "EDGEWARD_KEY": str(place / "certs" / "server.key"),
+            "EDGEWARD_CA": str(place / "ca" / "rootCA.crt"),
+        }
 
     # --------------------------------------------------------------------------------------------------------------- be watched
 

@@ -1,5 +1,6 @@
 """What systemd is told (sd_notify(3)): that the service is ready, what it does, that it lives. Nothing without `NOTIFY_SOCKET`."""
 
+import contextlib
 import os
 import socket
 
@@ -20,9 +21,9 @@ class Systemd:
         """Send `READY=1`, `STATUS=…`, `WATCHDOG=1`, `STOPPING=1`. A socket that does not answer is no reason to stop."""
         if not self._address:
             return
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-                notify.setblocking(False)
-                notify.sendto("\n".join(lines).encode(), self._address)
-        except OSError:
-            self._address = ""
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify,
+        ):
+            notify.setblocking(False)
+            notify.sendto("\n".join(lines).encode(), self._address)

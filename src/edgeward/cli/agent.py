@@ -1,42 +1,36 @@
-"""`edgeward agent`: keep this node connected to its hub."""
+"""`edgeward agent`: keep this node connected to its hub, and say how it is."""
 
-import asyncio
-import gc
-import logging
-import random
-import signal
+import os
 import sys
-import uuid
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from edgeward.agent.certificates import Certificates, Settings
-from edgeward.agent.connection import World
+from edgeward.agent import status as statuses
+from edgeward.agent.certificates import Certificates
 from edgeward.agent.endpoint import HUB_PORT, Endpoint
-from edgeward.agent.run import Agent
-from edgeward.agent.systemd import Systemd
+from edgeward.agent.status import Certificate, Status
 from edgeward.cli.join import agents_home
-from edgeward.errors import NotFound, UsageError
-from edgeward.model.message import Message
+from edgeward.cli.options import json_option, print_json
+from edgeward.errors import NotFound, UsageError, printable
 
-_log = logging.getLogger(__name__)
-
-
-@click.command()
-@click.option(
+_directory_option = click.option(
     "--dir",
     "directory",
     type=click.Path(path_type=Path),
     help="Directory of the node.  [default: the only one in ~/.local/state/edgeward/agent]",
 )
+
+
+@click.group(invoke_without_command=True)
+@_directory_option
 @click.option("--hub", metavar="HOST:PORT", help="The hub, this time.  [default: what agent.toml says]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
-def command(directory: Path | None, hub: str | None, log_level: str) -> None:
+@click.pass_context
+def command(context: click.Context, directory: Path | None, hub: str | None, log_level: str) -> None:
     """Keep this node connected to its hub until SIGTERM or Ctrl-C, and its certificate fresh.
 
     A connection that ends is dialled again with growing waits; the certificate is renewed between 70 and 90 % of its life, with a new
@@ -46,17 +40,87 @@ def command(directory: Path | None, hub: str | None, log_level: str) -> None:
     Examples:
       edgeward agent
       edgeward agent --dir /var/lib/edgeward-agent --hub 203.0.113.7:30000
+      edgeward agent status --json
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
-    gc.enable()  # the command line switched it off for the sake of short commands
+    if context.invoked_subcommand is not None:
+        context.obj = directory
+        return
     files = Certificates(directory or _only_directory())
-    with files.locked():
-        settings = files.settings()
-        if hub is not None:
-            settings = replace(settings, hub=(Endpoint.parse(hub, default_port=HUB_PORT, scheme="wss"),))
-        asyncio.run(_serve(files, settings))
+    files.settings()  # what is wrong with them is said here
+    if hub is not None:
+        Endpoint.parse(hub, default_port=HUB_PORT, scheme="wss")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    arguments = [sys.executable, "-m", "edgeward.agent", str(files.directory), log_level, hub or ""]
+    os.execv(sys.executable, arguments)  # noqa: S606  # the same process without the command line in its memory
+
+
+@command.command("status")
+@_directory_option
+@json_option
+@click.pass_obj
+def status(before: Path | None, directory: Path | None, as_json: bool) -> int:
+    """Say whether the agent runs, what it is connected to, since when, and until when its certificate is valid.
+
+    The exit status is 0 when it is connected with a certificate in its time, and 1 when somebody should look.
+
+    \b
+    Examples:
+      edgeward agent status
+      edgeward agent status --dir /var/lib/edgeward-agent/node --json
+    """
+    files = Certificates(directory or before or _only_directory())
+    now = datetime.now(UTC)
+    found = statuses.ask(files.directory) or _stopped(files)
+    if as_json:
+        print_json(found)
+    else:
+        _say(found, now)
+    return 0 if found.good(now) else 1
+
+
+def _stopped(files: Certificates) -> Status:
+    """What the files say when no agent runs on them."""
+    certificate = files.pair().certificate
+    dates = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    return Status(
+        node=files.settings().node,
+        state="stopped",
+        certificate=Certificate(serial=f"{certificate.serial_number:x}", not_before=dates[0], not_after=dates[1]),
+    )
+
+
+def _say(found: Status, now: datetime) -> None:
+    lines = {"state": _state(found)}
+    if found.hub:
+        lines["hub"] = f"{found.hub} ({found.transport})"
+    lines["certificate"] = found.certificate.serial
+    lines["valid until"] = _moment(found.certificate.not_after) + _expired(found.certificate, now)
+    if found.certificate.renewal_at is not None:
+        lines["renewal"] = _moment(found.certificate.renewal_at)
+    if found.last_error_at is not None:
+        lines["last error"] = f"{printable(found.last_error, 500)} ({_moment(found.last_error_at)})"
+    if found.state == "stopped":
+        lines["next"] = "start it: edgeward agent"
+    click.echo(f"node {click.style(printable(found.node), bold=True)}")
+    for name, words in lines.items():
+        click.echo(f"  {name:<12} {words}")
+
+
+def _state(found: Status) -> str:
+    if found.since is None:
+        return "no agent is running on its directory"
+    return f"{printable(found.state)} since {_moment(found.since)}"
+
+
+def _expired(certificate: Certificate, now: datetime) -> str:
+    if now >= certificate.not_after:
+        return " (it has expired)"
+    return " (it is not valid yet)" if now < certificate.not_before else ""
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _only_directory() -> Path:
@@ -68,21 +132,3 @@ def _only_directory() -> Path:
     if len(found) > 1:
         raise UsageError(problem=f"there are several nodes here, choose one: --dir {' | '.join(map(str, found))}")
     return found[0]
-
-
-async def _serve(files: Certificates, settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    world = World(
-        now=lambda: datetime.now(UTC),
-        dice=random.SystemRandom().uniform,
-        new_id=lambda: str(uuid.uuid4()),
-        on_message=_note,
-    )
-    await Agent(files, settings, world=world, systemd=Systemd()).run(stop)
-
-
-def _note(message: Message) -> None:
-    """A message is noted, without its content: that may be secret."""
-    _log.info("received %r %r from %r", message.operation[:60], message.resource[:200], message.source[:60])

@@ -8,6 +8,7 @@ anything else happens, so that nothing is delivered from it or sent to it afterw
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -200,6 +201,8 @@ class Hub:
         self._watchers = Watchers()
         self._presence = Presence(store)
         self._flushed = clock()
+        self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
+        """Certificates that a newer one replaced when it was admitted, and when that was."""
         self._stopped = False
 
     # ------------------------------------------------------------------------------------------------------ its life
@@ -218,8 +221,11 @@ class Hub:
                 _log.exception("the hub's sweep failed")
 
     async def sweep(self) -> None:
-        """Close silent sessions; when it is time, record when nodes were last seen."""
+        """Close silent sessions, and those of replaced certificates whose successor was admitted and never opened its session; when it
+        is time, record when nodes were last seen."""
         at = self.clock()
+        while self._superseded and self._superseded[0][0] <= at - SWEEP:
+            self.close_certificates(self._superseded.popleft()[1], Cause.REVOKED)
         for attendance in self.registry.silent(at - self.settings.keepalive):
             self._do(attendance, attendance.session.silence(at))
         if at - self._flushed >= self.settings.flush:
@@ -262,7 +268,9 @@ class Hub:
         try:
             admitted = await authorise.admit(self._store, claimed, self._now())
             if admitted.superseded:
-                self.close_certificates(admitted.superseded, Cause.REVOKED)
+                # its own older session goes when the new one opens, so that the node is never offline in between; see `sweep`
+                self.registry.of_certificates(admitted.superseded, Cause.REVOKED)
+                self._superseded.append((self.clock(), admitted.superseded))
             if candidate.refused is not None:
                 raise CertificateRefused(why=f"it was {candidate.refused} just now")
         finally:

@@ -1,4 +1,4 @@
-"""TLS as we speak it: the contexts of the enrolment listener, of the hub and of the agent, out of certificates and keys in memory.
+"""TLS as we speak it: the contexts of the enrolment listener and of the hub, out of certificates and keys in memory.
 
 TLS 1.2 and 1.3, forward secrecy and authenticated encryption only, no renegotiation, no compression, no session tickets: a resumed
 session would bring back a device that was revoked meanwhile. Contexts are never changed once built; a new certificate or a new
@@ -20,9 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from edgeward.errors import Unreadable
-
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""TLS 1.2: what RFC 9325 section 4.2 recommends; every KubeEdge edge since 1.3 offers one of them. TLS 1.3 has only sound ones."""
+from edgeward.transports import client_tls
 
 NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
@@ -48,36 +46,11 @@ def hub_context(*, certificate: bytes, key: PrivateKeyTypes, anchors: Sequence[b
     return context
 
 
-def client_context(*, certificate: bytes | None = None, key: PrivateKeyTypes | None = None) -> ssl.SSLContext:
-    """The context of an agent, with its pair if it has one. It verifies NOTHING: the caller gives `connect` a `verify_server`.
-
-    The authority is kept out of it on purpose: OpenSSL would append it to the certificate it sends, and a KubeEdge hub with
-    authorisation refuses two certificates.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    _strict(context)
-    if certificate is not None and key is not None:
-        load_pair(context, certificate, key)
+def client_context(*, certificate: bytes, key: PrivateKeyTypes) -> ssl.SSLContext:
+    """`client_tls.client_context` with a pair that is in memory."""
+    context = client_tls.client_context()
+    load_pair(context, certificate, key)
     return context
-
-
-def client_context_from(certificate: Path, key: Path) -> ssl.SSLContext:
-    """The same with a pair that is in files (PEM, the key not encrypted), so that a device writes nothing when it dials."""
-    context = client_context()
-    try:
-        context.load_cert_chain(certificate, key)
-    except OSError as error:  # SSLError as well
-        raise Unreadable(what="certificate and key pair", why=str(error)) from error
-    return context
-
-
-def presented_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
-    """The certificates (DER) that the peer of a finished handshake sent, its own first; nothing about them has been verified."""
-    session = getattr(tls, "_sslobj", None)  # public only from Python 3.13 on
-    chain = session.get_unverified_chain() if session is not None else None
-    return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in chain or ())
 
 
 def watching(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -109,7 +82,7 @@ def shown(tls: ssl.SSLObject) -> bytes | None:
 
 def _server(certificate: bytes, key: PrivateKeyTypes, anchors: Sequence[bytes]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _strict(context)
+    client_tls.strict(context)
     # The client's order of suites counts: all of ours are sound, and it knows which one its processor has instructions for.
     context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 0
@@ -120,13 +93,6 @@ def _server(certificate: bytes, key: PrivateKeyTypes, anchors: Sequence[bytes]) 
     if anchors:
         context.load_verify_locations(cadata=b"".join(anchors))
     return context
-
-
-def _strict(context: ssl.SSLContext) -> None:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
 
 
 def _with_issuer(certificate: bytes, anchors: Sequence[bytes]) -> bytes:
