@@ -57,7 +57,7 @@ from edgeward.services.revoker import Revoker
 from edgeward.services.tokens import Tokens
 from edgeward.stores.port import Store
 from edgeward.stores.sqlite import open_store
-from edgeward.transports import contexts, http, tls, websocket
+from edgeward.transports import contexts, http, shown, tls, websocket
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog
 from edgeward.web.api import Api
@@ -378,7 +378,7 @@ class Server:
                 ):
                     self._contexts[name] = build(certificate=chain, key=credential.key, anchors=anchors)
                     watched = build(certificate=chain, key=credential.key, anchors=anchors)
-                    self._contexts[f"{name}, watching"] = contexts.watching(watched)
+                    self._contexts[f"{name}, watching"] = shown.watching(watched)
             self._credential = credential
             return credential.names
 

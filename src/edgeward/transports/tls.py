@@ -19,7 +19,7 @@ from typing import Any
 
 from edgeward.errors import HandshakeFailed
 from edgeward.model.failure import HandshakeFailure
-from edgeward.transports import contexts, hello
+from edgeward.transports import hello, shown
 from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
 from edgeward.transports.reasons import explain
 
@@ -257,7 +257,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             alert=alert,
             received=received,
             local=local[0] if isinstance(local, tuple) else "",
-            certificate=None if tls is None else contexts.shown(tls),
+            certificate=None if tls is None else shown.shown(tls),
         )
         self._side.failed(failure, self._error)
 
@@ -481,7 +481,7 @@ class Listener(Side):
     `context` is asked at each connection, so a new certificate counts from the next one on and drops none. `inner` makes the protocol for
     a finished handshake. `mutual`: a resumed session is refused, because it would carry a client certificate of before. `refused` hears of
     every handshake that failed: many a second under attack, so it must be cheap. It must not raise. `closer` gives the context for a peer
-    whose certificate was refused shortly before: one that can say which certificate is shown (`contexts.watching`).
+    whose certificate was refused shortly before: one that can say which certificate is shown (`shown.watching`).
     """
 
     server = True
