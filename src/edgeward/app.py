@@ -36,12 +36,14 @@ from edgeward.errors import (
     StoreUnavailable,
     UsageError,
 )
+from edgeward.hub.courier import Settings as DeliverySettings
 from edgeward.hub.serve import Hub
 from edgeward.hub.serve import Settings as HubSettings
 from edgeward.keys import passphrase
 from edgeward.keys.file import FileKeys
 from edgeward.keys.port import KeyStore
 from edgeward.model.authority import CertificateRecord
+from edgeward.model.delivery import Bounds
 from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
@@ -158,6 +160,7 @@ class Services:
                 rate=settings.hub.messages_per_second,
                 burst=2 * settings.hub.messages_per_second,
             ),
+            delivery_settings=_delivery(settings.delivery),
         )
         self.registrar = Registrar(
             store,
@@ -474,6 +477,17 @@ def _prepare_process() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
     gc.enable()  # the command line switched it off for the sake of short commands
     gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
+
+
+def _delivery(section: config.Delivery) -> DeliverySettings:
+    return DeliverySettings(
+        bounds=Bounds(messages=section.queue_messages, octets=section.queue_octets),
+        lifetime=timedelta(hours=section.lifetime_hours),
+        retry=section.retry_seconds,
+        sends=section.sends,
+        receipts_for=timedelta(hours=section.receipt_hours),
+        receipts=section.receipts,
+    )
 
 
 def local_names() -> tuple[str, ...]:

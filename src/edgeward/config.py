@@ -85,6 +85,22 @@ class HubSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """From one node; it is read more slowly beyond."""
 
 
+class Delivery(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[delivery]`: messages to nodes."""
+
+    queue_messages: Count = 1000
+    """That may wait for one node."""
+    queue_octets: Count = 64 * 1024 * 1024
+    lifetime_hours: Annotated[float, Meta(gt=0, le=8760)] = 24
+    """For which a message is tried, unless its sender says less."""
+    retry_seconds: Seconds = 5
+    sends: Annotated[int, Meta(ge=1, le=1000)] = 5
+    """How often a message is sent before it is given up for a while."""
+    receipt_hours: Annotated[float, Meta(gt=0, le=8760)] = 24
+    """For which it is known what became of a message, and its id recognised."""
+    receipts: Count = 200_000
+
+
 class ProfileChange(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[profiles.NAME]`: what differs from the built-in profile of that name."""
 
@@ -107,6 +123,7 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     enrolment: Enrolment = Enrolment()
     limits: Limits = Limits()
     hub: HubSection = HubSection()
+    delivery: Delivery = Delivery()
     profiles: dict[str, ProfileChange] = {}
 
     def resolved_profiles(self) -> dict[str, Profile]:

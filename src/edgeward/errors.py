@@ -274,13 +274,6 @@ class AlreadyExists(Refusal):
     sentence = "{what} {name} exists already"
 
 
-class NotConnected(Refusal):
-    """A message for a node that holds no connection now."""
-
-    sentence = "node {node} is not connected"
-    remedy = "see when it was last here: edgeward nodes"
-
-
 class QueueFull(Refusal):
     """A message for a node whose queue is as long as it may be."""
 

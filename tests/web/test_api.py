@@ -19,16 +19,19 @@ from tests.support.world import NOON, World, csr, world
 from tests.test_errors import CLASSES, HOSTILE, example
 
 from edgeward import errors
+from edgeward.hub.courier import Settings
 from edgeward.hub.serve import Attendance, Hub
 from edgeward.model import audit
 from edgeward.model import message as messages
 from edgeward.model.authority import CertificateRecord
+from edgeward.model.delivery import Bounds
 from edgeward.model.device import Cause
 from edgeward.model.failure import Listener
 from edgeward.model.http import Request, Response
 from edgeward.services.failures import Failures
 from edgeward.services.revoker import Revoker
 from edgeward.web.api import ROUTES, Api
+from edgeward.web.messages import MSG_ID
 from edgeward.web.platform import Platform
 from edgeward.web.problems import problem
 
@@ -46,6 +49,9 @@ class Line:
 
     def send(self, octets: bytes) -> None:
         self.sent.append(octets)
+
+    def unsent(self) -> int:
+        return 0
 
     def hold(self, seconds: float) -> None:
         """Nothing is read here."""
@@ -374,7 +380,7 @@ def test_a_message_to_a_node_and_its_answer() -> None:
         line, attendance = await d.connect("edge-1", await d.w.enrol("edge-1"))
         body = {"node": "edge-1", "operation": "update", "resource": "default/configmap/x", "content": {"a": [1]}}
         status, shown = await d.call("POST", "/v1/messages", body)
-        assert (status, shown["answer"]) == (200, None)
+        assert (status, shown["answer"], shown["state"]) == (202, None, "queued")
         sent = messages.decode(line.sent[0])
         assert (sent.header.msg_id, sent.route.operation, sent.route.resource) == (
             shown["msg_id"],
@@ -386,14 +392,24 @@ def test_a_message_to_a_node_and_its_answer() -> None:
             "edgecontroller",
             b'{"a":[1]}',
         )
-        asking = asyncio.create_task(d.call("POST", "/v1/messages", body | {"wait": 5}))
+        asking = asyncio.create_task(d.call("POST", "/v1/messages", body | {"wait": 5, "msg_id": "second"}))
+        while (await d.call("GET", "/v1/messages/second"))[0] == 404:
+            await asyncio.sleep(0)
+        assert (await d.call("GET", f"/v1/messages/{shown['msg_id']}"))[1]["state"] == "sending"
+        assert [one["msg_id"] for one in (await d.call("GET", "/v1/receipts?live=1"))[1]] == ["second", shown["msg_id"]]
+        assert [(q["node"], q["messages"]) for q in (await d.call("GET", "/v1/queues"))[1]] == [("edge-1", 2)]
+        answer = messages.response_to(sent, msgspec.Raw(b'"OK"'), msg_id="r", now=NOON)
+        attendance.received(messages.encode(answer))
         while len(line.sent) < 2:
             await asyncio.sleep(0)
+        first = (await d.call("GET", f"/v1/messages/{shown['msg_id']}"))[1]
+        assert (first["state"], first["answer"], first["attempts"]) == ("acknowledged", "OK", 1)
         asked = messages.decode(line.sent[1])
         answer = messages.response_to(asked, msgspec.Raw(b'"OK"'), msg_id="r", now=NOON)
         attendance.received(messages.encode(answer))
         status, shown = await asking
-        assert status == 200
+        assert (status, shown["state"]) == (200, "acknowledged")
+        assert await d.call("POST", "/v1/messages", body | {"msg_id": "second"}) == (200, shown | {"answer": None})
         assert shown["answer"]["content"] == "OK"
         assert shown["answer"]["header"]["parent_msg_id"] == shown["msg_id"]
 
@@ -403,12 +419,44 @@ def test_a_message_to_a_node_and_its_answer() -> None:
 def test_messages_that_cannot_be_sent() -> None:
     async def tell(d: Desk) -> None:
         body = {"node": "edge-1", "operation": "update", "resource": "x"}
-        problem_ = await d.refused(409, "not-connected", "POST", "/v1/messages", body)
-        assert "edgeward nodes" in problem_["hint"]
-        for wrong in ({"wait": 0}, {"wait": -1}, {"wait": 3601}, {"wait": "5"}, {"contents": 1}):
+        await d.refused(404, "not-found", "POST", "/v1/messages", body)
+        for wrong in (
+            {"wait": 0}, {"wait": -1}, {"wait": 3601}, {"wait": "5"}, {"contents": 1}, {"msg_id": ""}, {"msg_id": "a b"},
+            {"msg_id": "x" * 129}, {"resourceversion": "1.5"}, {"resourceversion": "9" * 19}, {"lifetime_seconds": 0},
+            {"acknowledge": "yes"}, {"operation": "x" * 40_000},
+        ):  # fmt: skip
             await d.refused(400, "bad-request", "POST", "/v1/messages", body | wrong)
         await d.refused(400, "bad-name", "POST", "/v1/messages", body | {"node": "Edge"})
         await d.refused(400, "bad-request", "POST", "/v1/messages", {"node": "edge-1"})
+        await d.refused(404, "not-found", "GET", "/v1/messages/nobody")
+        await d.refused(404, "not-found", "DELETE", "/v1/messages/nobody")
+        for query in ("live=2", "live=", "before=x", "limit=5000", "limit=1&limit=2", "other=1", "node=%00"):
+            status, _ = await d.call("GET", f"/v1/receipts?{query}")
+            assert status == 400, query
+
+    story(tell)
+
+
+def test_messages_wait_for_a_node_that_is_away_until_its_queue_is_full() -> None:
+    async def tell(d: Desk) -> None:
+        await d.w.enrol("edge-1")
+        d.hub.courier.settings = Settings(bounds=Bounds(messages=2, octets=10_000))
+        body = {"node": "edge-1", "operation": "update", "resource": "default/configmap/x"}
+        for msg_id in ("a", "b"):
+            assert await d.call("POST", "/v1/messages", body | {"msg_id": msg_id}) == (
+                202, {"msg_id": msg_id, "node": "edge-1", "state": "queued", "answer": None},
+            )  # fmt: skip
+        full = await d.refused(429, "queue-full", "POST", "/v1/messages", body | {"msg_id": "c"})
+        assert (full["node"], full["waiting"], full["max_messages"], full["max_octets"]) == ("edge-1", 2, 2, 10_000)
+        assert "edgeward message list" in full["hint"]
+        await d.refused(409, "message-conflict", "POST", "/v1/messages", body | {"msg_id": "a", "content": 1})
+        assert (await d.call("POST", "/v1/messages", body | {"msg_id": "a"}))[0] == 202
+        assert await d.call("DELETE", "/v1/messages/a") == (200, {"msg_id": "a", "cancelled_now": True})
+        assert await d.call("DELETE", "/v1/messages/a") == (200, {"msg_id": "a", "cancelled_now": False})
+        assert (await d.call("POST", "/v1/messages", body | {"msg_id": "c"}))[0] == 202
+        await d.call("POST", "/v1/revocations", {"target": "edge-1"})
+        assert (await d.call("GET", "/v1/messages/c"))[1]["state"] == "refused"
+        await d.refused(403, "node-blocked", "POST", "/v1/messages", body)
 
     story(tell)
 
@@ -553,7 +601,9 @@ def test_the_advertised_names() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- the rest
 
-_PATHS = sorted({pattern.replace(r"([0-9a-f]{16})", "0" * 16) for _, pattern, _ in ROUTES})
+_PATHS = sorted(
+    {pattern.replace(r"([0-9a-f]{16})", "0" * 16).replace(f"({MSG_ID})", "m-1") for _, pattern, _ in ROUTES}
+)
 
 
 @pytest.mark.parametrize("path", _PATHS)
@@ -620,7 +670,7 @@ def test_every_failure_is_a_problem(kind: type[errors.EdgewardError], value: str
         "hint": error.hint,
         "exit_status": kind.exit_status,
         "type": "about:blank",
-    }
+    } | dict.fromkeys(kind.members, errors.printable(value))
     assert 400 <= response.status <= 503
 
 

@@ -1,8 +1,5 @@
-"""Where messages from nodes go: to whoever waits for an answer, and to watchers, who must not hold anybody up.
-
-An answer is matched by node and by the id of the message it answers, so that no node can answer for another. A watcher has a
-bounded queue: when it is slow it loses the oldest messages, and is told how many.
-"""
+"""Where messages from nodes go: to watchers, who must not hold anybody up. A watcher has a bounded queue: when it is slow it loses
+the oldest messages, and is told how many."""
 
 import asyncio
 from collections import deque
@@ -10,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from edgeward.errors import AlreadyExists, NotConnected
 from edgeward.model.message import Message
 
 QUEUED = 1000
@@ -28,39 +24,6 @@ class Received:
     at: datetime
     message: Message
     lost_before: int = 0
-
-
-class Answers:
-    """Messages that were sent and whose answers somebody waits for."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], asyncio.Future[Message]] = {}
-
-    def expect(self, node: str, msg_id: str) -> "asyncio.Future[Message]":
-        """The answer to come. It must be given to `forget` in the end. Raises `AlreadyExists` when this id is in use."""
-        key = (node, msg_id)
-        if key in self._waiting:
-            raise AlreadyExists(what="a message that waits for its answer", name=msg_id)
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[key] = answer
-        return answer
-
-    def forget(self, node: str, msg_id: str) -> None:
-        """Nobody waits for this any more."""
-        self._waiting.pop((node, msg_id), None)
-
-    def received(self, node: str, message: Message) -> None:
-        """A message came in; if it is an awaited answer, hand it over."""
-        if message.header.parent_msg_id:
-            answer = self._waiting.get((node, message.header.parent_msg_id))
-            if answer is not None and not answer.done():
-                answer.set_result(message)
-
-    def disconnected(self, node: str) -> None:
-        """`node` is gone: whoever waits for an answer from it gets `NotConnected`."""
-        for (name, _), answer in self._waiting.items():
-            if name == node and not answer.done():
-                answer.set_exception(NotConnected(node=node))
 
 
 class Watchers:

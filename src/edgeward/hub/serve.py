@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from edgeward.errors import Busy, CertificateRefused, EdgewardError, NotConnected, printable
+from edgeward.errors import Busy, CertificateRefused, EdgewardError, printable
 from edgeward.hub import authorise
 from edgeward.hub.authorise import Admitted, Claim
-from edgeward.hub.delivery import QUEUED, Answers, Watch, Watchers
+from edgeward.hub.courier import Courier, Settlement
+from edgeward.hub.courier import Settings as DeliverySettings
+from edgeward.hub.delivery import QUEUED, Watch, Watchers
 from edgeward.hub.presence import Presence
 from edgeward.hub.registry import Registry
 from edgeward.hub.session import (
@@ -33,7 +35,7 @@ from edgeward.hub.session import (
     Report,
     Session,
 )
-from edgeward.model import http
+from edgeward.model import delivery, http
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
 from edgeward.model.device import Cause
@@ -85,6 +87,10 @@ class Link(Protocol):
 
     def send(self, octets: bytes) -> None:
         """Send one message."""
+        ...
+
+    def unsent(self) -> int:
+        """Octets that the peer has not taken yet."""
         ...
 
     def hold(self, seconds: float) -> None:
@@ -187,6 +193,7 @@ class Hub:
         deliver: Delivery = lambda _node, _message: None,
         failed: Callable[[http.Request, EdgewardError], None] = lambda _request, _error: None,
         settings: Settings | None = None,
+        delivery_settings: DeliverySettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or Settings()
@@ -197,7 +204,7 @@ class Hub:
         self._new_id = new_id
         self._deliver = deliver
         self._failed = failed
-        self._answers = Answers()
+        self.courier = Courier(store.queue, now=now, clock=clock, settings=delivery_settings)
         self._watchers = Watchers()
         self._presence = Presence(store)
         self._flushed = clock()
@@ -230,6 +237,8 @@ class Hub:
             self._do(attendance, attendance.session.silence(at))
         if at - self._flushed >= self.settings.flush:
             await self.flush()
+        self.courier.tick()
+        await self.courier.tidy()
 
     async def flush(self) -> None:
         """Record when nodes were last seen, of those heard of since the last time."""
@@ -246,10 +255,12 @@ class Hub:
         for attendance in self.registry:
             self._close(attendance, Cause.SHUTDOWN)
         self._watchers.close()
+        await self.courier.stop()
         await self._presence.drain()
 
     async def settle(self) -> None:
         """Wait until everything that happened so far is recorded."""
+        await self.courier.drain()
         await self._presence.drain()
 
     # ----------------------------------------------------------------------------------------------------- admission
@@ -305,37 +316,41 @@ class Hub:
 
     # ------------------------------------------------------------------------------------------------------ messages
 
-    async def send(self, node: str, message: Message, *, wait: float | None = None) -> Message | None:
-        """Send `message` to `node`; with `wait`, its answer, or None when none came in so many seconds.
+    async def send(
+        self,
+        node: str,
+        message: Message,
+        *,
+        wait: float | None = None,
+        acknowledge: bool | None = None,
+        lifetime: timedelta | None = None,
+    ) -> Settlement:
+        """Queue `message` for `node`, durably; with `wait`, wait so many seconds for its end. Its state, and what the node answered.
 
-        A message without an id or a time gets them here. Raises `NotConnected`, also when the node goes while it is waited for.
+        A message without an id or a time gets them here. One with an id that was sent before with the same content is that message.
+        `acknowledge`: whether the node is expected to acknowledge it; None leaves it to the rules of the wire. `lifetime`: after that
+        it expires; at most what the settings say. Raises `NotFound`, `NodeBlocked`, `QueueFull` or `MessageConflict`.
         """
-        header = message.header
+        header, now = message.header, self._now()
         if not header.msg_id or not header.timestamp:
             header = Header(
                 msg_id=header.msg_id or self._new_id(),
                 parent_msg_id=header.parent_msg_id,
-                timestamp=header.timestamp or messages.milliseconds(self._now()),
+                timestamp=header.timestamp or messages.milliseconds(now),
                 resourceversion=header.resourceversion,
                 sync=header.sync,
                 type=header.type,
             )
-            message = Message(header=header, route=message.route, content=message.content)
-        attendance = self.registry.of_node(node)
-        if attendance is None or attendance.link is None:
-            raise NotConnected(node=node)
-        if wait is None:
-            attendance.link.send(messages.encode(message))
-            return None
-        answer = self._answers.expect(node, header.msg_id)
-        try:
-            attendance.link.send(messages.encode(message))
-            async with asyncio.timeout(wait):
-                return await answer
-        except TimeoutError:
-            return None
-        finally:
-            self._answers.forget(node, header.msg_id)
+        longest = self.courier.settings.lifetime
+        outbound = delivery.outbound(
+            node,
+            Message(header=header, route=message.route, content=message.content),
+            queued_at=now,
+            expires_at=now + (longest if lifetime is None else min(lifetime, longest)),
+            acknowledge=acknowledge,
+            chosen_id=bool(message.header.msg_id),
+        )
+        return await self.courier.send(outbound, wait)
 
     def watch(self, queued: int = QUEUED) -> Watch:
         """A stream of what nodes send, from now on; `with` closes it. A slow watcher loses the oldest and is told how many."""
@@ -361,6 +376,8 @@ class Hub:
     def close_node(self, node: str, cause: Cause) -> bool:
         """Close the session of a node, and refuse one that is being opened. Whether there was one."""
         self.registry.refuse(node, cause)
+        if cause is Cause.REVOKED:
+            self.courier.refused(node)
         attendance = self.registry.of_node(node)
         if attendance is not None:
             self._close(attendance, cause)
@@ -379,6 +396,7 @@ class Hub:
             self._close(older, Cause.REPLACED)
         attendance.session.heard = self.clock()
         self._presence.connected(attendance.session.node, self._now(), link.address)
+        self.courier.opened(attendance.session.node, link)
         _log.info("node %s connected from %s", attendance.session.node, link.address)
 
     def _perform(self, attendance: Attendance, output: Output) -> None:
@@ -399,7 +417,8 @@ class Hub:
                 self._gone(attendance, cause)
 
     def _upward(self, node: str, message: Message) -> None:
-        self._answers.received(node, message)
+        if message.header.parent_msg_id:
+            self.courier.answered(node, message)
         self._deliver(node, message)
         if self._watchers:
             self._watchers.received(node, self._now(), message)
@@ -437,6 +456,6 @@ class Hub:
         """Record the end, unless a newer session of the node has taken its place or it was recorded before."""
         if self.registry.remove(attendance):
             node = attendance.session.node
-            self._answers.disconnected(node)
+            self.courier.closed(node)
             self._presence.disconnected(node, self._now(), cause)
             _log.info("node %s disconnected: %s", node, cause)

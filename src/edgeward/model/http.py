@@ -19,6 +19,8 @@ class Request:
     at: datetime
     peer_certificate: bytes | None = None
     """DER of the client certificate whose key TLS has proved; None without one. Proved possession is all that this says."""
+    actor: str = ""
+    """Who asks, as the audit log names them, where the front-end has decided that; empty elsewhere."""
 
     def header(self, name: str) -> str:
         """The first value of a header, empty when it is absent. `name` in lower case."""

@@ -51,26 +51,20 @@ class RelationalQueue:
 
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """End messages that are live."""
-        steps: list[Step] = []
-        for one in outcomes:
-            row = {
-                "n": one.n,
-                "state": one.state,
-                "at": milliseconds(one.at),
-                "sent_at": None if one.sent_at is None else milliseconds(one.sent_at),
-                "attempts": one.attempts,
-                "answer": one.answer,
-            }
-            steps.append(Step(sql.SETTLE, row))
-            if one.state is State.ACKNOWLEDGED and one.uid:
-                about = {"node": one.node, "uid": one.uid}
-                steps.append(
-                    Step(sql.FORGET_OBJECT, about)
-                    if one.forget
-                    else Step(sql.REMEMBER, about | {"version": one.version})
-                )
-        if steps:
-            await self._writer.submit(Unit(steps=tuple(steps)))
+        if not outcomes:
+            return
+        objects = [one for one in outcomes if one.state is State.ACKNOWLEDGED and one.uid]
+        forget = [{"node": one.node, "uid": one.uid} for one in objects if one.forget]
+        remember = [{"node": one.node, "uid": one.uid, "version": one.version} for one in objects if not one.forget]
+
+        def work(engine: Engine) -> None:
+            engine.many(sql.SETTLE, [_settled(one) for one in outcomes])
+            if remember:
+                engine.many(sql.REMEMBER, remember)
+            if forget:
+                engine.many(sql.FORGET_OBJECT, forget)
+
+        await self._writer.submit(Unit(work=work))
 
     async def tried(self, outbound: Sequence[tuple[Outbound, datetime]]) -> None:
         """Note how often messages were sent."""
@@ -177,6 +171,17 @@ def _why_not(engine: Engine, one: Outbound, bounds: Bounds) -> Put | EdgewardErr
         max_messages=bounds.messages,
         max_octets=bounds.octets,
     )
+
+
+def _settled(one: Outcome) -> dict[str, Any]:
+    return {
+        "n": one.n,
+        "state": one.state,
+        "at": milliseconds(one.at),
+        "sent_at": None if one.sent_at is None else milliseconds(one.sent_at),
+        "attempts": one.attempts,
+        "answer": one.answer,
+    }
 
 
 def _outbound(row: Row) -> Outbound:

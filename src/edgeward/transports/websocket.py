@@ -77,6 +77,7 @@ class Link(Interface):
         """Send one message as one text frame. Nothing happens when the connection is closing."""
         ...
 
+    def unsent(self) -> int: ...
     def hold(self, seconds: float) -> None:
         """Read nothing for a while; what was read and not yet parsed waits as well."""
         ...
@@ -171,6 +172,10 @@ class Connection(asyncio.Protocol):
             return
         self._wire.send_text(octets)
         self._flush()
+
+    def unsent(self) -> int:
+        """Octets that wait to be sent, because the peer or the network has not taken them yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def hold(self, seconds: float) -> None:
         """Read nothing for `seconds`."""

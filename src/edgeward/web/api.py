@@ -6,15 +6,13 @@ lower-case hex. `ROUTES` is the whole of it: what is not in that table does not 
 
 import base64
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from msgspec import Raw
 
-from edgeward.errors import BadRequest, EdgewardError, NotFound
-from edgeward.model import message as messages
+from edgeward.errors import EdgewardError, NotFound
 from edgeward.model.authority import CertificateRecord, Reason
 from edgeward.model.evidence import Enrolment, Operator
 from edgeward.model.http import Request, Response
@@ -24,15 +22,14 @@ from edgeward.pki.formats import pkcs8
 from edgeward.services import kubeedge_tokens
 from edgeward.services.kubeedge_tokens import Acceptance
 from edgeward.services.tokens import Wanted
-from edgeward.web import diagnosis
+from edgeward.web import diagnosis, messages
+from edgeward.web.bodies import Strict
+from edgeward.web.bodies import actor as _actor
+from edgeward.web.bodies import body as _body
+from edgeward.web.bodies import json as _json
+from edgeward.web.bodies import octets as _octets
 from edgeward.web.platform import Platform
 from edgeward.web.problems import problem
-
-_Body = TypeVar("_Body")
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request body: an unknown member is an error."""
 
 
 class NewToken(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,18 +48,6 @@ class NewRevocation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     target: str
     reason: Reason = Reason.UNSPECIFIED
-
-
-class NewMessage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/messages`. `wait` in seconds: answer with the node's response."""
-
-    node: str
-    operation: str
-    resource: str
-    group: str = "resource"
-    source: str = "edgecontroller"
-    content: Raw = Raw(b"null")
-    wait: float | None = None
 
 
 class NewCertificate(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,24 +104,6 @@ class Api:
         raise NotFound(what="resource", name=request.path)
 
 
-def _body(request: Request, kind: type[_Body]) -> _Body:
-    try:
-        return msgspec.json.decode(request.body or b"{}", type=kind)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise BadRequest(why=str(error)) from error
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
-
-
-def _octets(text: str, what: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise BadRequest(why=f"{what} is not base64") from error
-
-
 def _certificate(record: CertificateRecord) -> dict[str, Any]:
     return {
         "serial": record.serial,
@@ -167,10 +134,6 @@ def _token(token: Token, now: datetime) -> dict[str, Any]:
         "created_at": token.created_at,
         "revoked_at": token.revoked_at,
     }
-
-
-def _actor(_request: Request) -> str:
-    return "operator:socket"
 
 
 # ------------------------------------------------------------------------------------------------------------- answers
@@ -241,33 +204,6 @@ async def _revoke(platform: Platform, request: Request) -> Response:
             "revoked": [_certificate(record) | {"identity": record.identity} for record in done.revoked],
         }
     )
-
-
-async def _send(platform: Platform, request: Request) -> Response:
-    body = _body(request, NewMessage)
-    if body.wait is not None and not 0 < body.wait <= 3600:
-        raise BadRequest(why="wait is between 0 and 3600 seconds")
-    sent = messages.make(
-        body.content,
-        msg_id=platform.new_id(),
-        now=platform.now(),
-        operation=body.operation,
-        resource=body.resource,
-        source=body.source,
-        group=body.group,
-    )
-    answer = await platform.hub.send(names.node_name(body.node), sent, wait=body.wait)
-    return _json({"msg_id": sent.msg_id, "answer": None if answer is None else answer})
-
-
-async def _watch(platform: Platform, request: Request) -> Response:
-    async def lines() -> AsyncIterator[bytes]:
-        with platform.hub.watch() as watch:
-            async for one in watch:
-                event = {"node": one.node, "received": one.at, "message": one.message}
-                yield msgspec.json.encode(event | ({"lost": one.lost_before} if one.lost_before else {})) + b"\n"
-
-    return Response(status=200, content_type="application/x-ndjson", stream=lines())
 
 
 async def _ca(platform: Platform, request: Request) -> Response:
@@ -366,6 +302,7 @@ async def _audit(platform: Platform, request: Request) -> Response:
 _Answer = Callable[..., Awaitable[Response]]
 
 _KEY_ID = r"([0-9a-f]{16})"
+_MSG_ID = rf"({messages.MSG_ID})"
 
 ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", r"/v1/status", _status),
@@ -375,8 +312,12 @@ ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", rf"/v1/tokens/{_KEY_ID}/uses", _token_uses),
     ("POST", rf"/v1/tokens/{_KEY_ID}/revoke", _revoke_token),
     ("POST", r"/v1/revocations", _revoke),
-    ("POST", r"/v1/messages", _send),
-    ("GET", r"/v1/messages", _watch),
+    ("POST", r"/v1/messages", messages.send),
+    ("GET", r"/v1/messages", messages.watch),
+    ("GET", rf"/v1/messages/{_MSG_ID}", messages.receipt),
+    ("DELETE", rf"/v1/messages/{_MSG_ID}", messages.cancel),
+    ("GET", r"/v1/queues", messages.queues),
+    ("GET", r"/v1/receipts", messages.receipts),
     ("GET", r"/v1/ca", _ca),
     ("POST", r"/v1/ca/import", _import),
     ("POST", r"/v1/ca/export", _export),

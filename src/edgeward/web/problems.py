@@ -13,7 +13,6 @@ STATUS: dict[type[errors.EdgewardError], int] = {
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
     errors.AlreadyExists: 409,
-    errors.NotConnected: 409,
     errors.MessageConflict: 409,
     errors.QueueFull: 429,
     errors.Unavailable: 503,
@@ -45,7 +44,8 @@ def problem(error: errors.EdgewardError) -> Response:
     body = Problem(
         title=str(error), status=status(error), code=error.code, hint=error.hint, exit_status=error.exit_status
     )
-    more = {name: error.facts[name] for name in error.members}
+    facts = {name: error.facts[name] for name in error.members}
+    more = {name: fact if isinstance(fact, int) else errors.printable(fact) for name, fact in facts.items()}
     return Response(
         status=body.status,
         body=msgspec.json.encode(msgspec.to_builtins(body) | more if more else body),
