@@ -150,7 +150,7 @@ class Courier:
         self._lines: dict[str, _Line] = {}
         self._puts: deque[tuple[Outbound, asyncio.Future[Put]]] = deque()
         self._ends: list[End] = []
-        self._tried: list[Tried] = []
+        self._tried: dict[str, Tried] = {}  # by message: what the store does not know yet
         self._writing: asyncio.Task[None] | None = None
         self._written = 0.0
         self._loads: deque[_Line] = deque()
@@ -324,7 +324,7 @@ class Courier:
                     self._ends.append(order)
                     self._wake()
                 case Tried():
-                    self._tried.append(order)
+                    self._tried[order.outbound.msg_id] = order
                     self._wake()
                 case Load():
                     self._load(line)
@@ -365,6 +365,8 @@ class Courier:
                 continue
             if self._lines.get(node) is line:
                 complete = len(found) < READ and sum(len(one.wire) for one in found) <= WINDOW_OCTETS
+                if self._tried:
+                    found = [_attempted(self._tried.get(one.msg_id, Tried(one, one.attempts))) for one in found]
                 orders = line.outbox.loaded(found, complete, self._clock(), busy=line.busy)
                 self._carry_out(line, orders)
 
@@ -383,8 +385,7 @@ class Courier:
                 await asyncio.sleep(early)
             puts = self._next_puts()
             ends, self._ends = self._ends, []
-            tried, self._tried = self._tried, []
-            await asyncio.gather(self._write_puts(puts), self._write_ends(ends), self._write_tried(tried))
+            await asyncio.gather(self._write_puts(puts), self._write_ends(ends), self._write_tried(dict(self._tried)))
             self._written = time()
         self._writing = None
 
@@ -454,14 +455,17 @@ class Courier:
         self._ends[:0] = ends
         self._wake()
 
-    async def _write_tried(self, tried: Sequence[Tried]) -> None:
+    async def _write_tried(self, tried: dict[str, Tried]) -> None:
         if not tried:
             return
         now = self._now()
         try:
-            await self._queue.tried([(_attempted(one), now) for one in tried])
+            await self._queue.tried([(_attempted(one), now) for one in tried.values()])
         except EdgewardError as error:
             _log.warning("attempts of %d messages were not noted: %s", len(tried), printable(error))
+        for msg_id, one in tried.items():
+            if self._tried.get(msg_id) is one:
+                del self._tried[msg_id]
 
     # --------------------------------------------------------------------------------------------------------- telling
 
