@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeward import errors
-from edgeward.errors import EdgewardError, PolicyRefused, printable
+from edgeward.errors import EdgewardError, LegacyEdge, PolicyRefused, printable
 from edgeward.hub import authorise
 from edgeward.protocols.kubeedge import answers
 from edgeward.web import problems
@@ -35,6 +35,8 @@ def fields(text: str) -> set[str]:
 
 def example(kind: type[EdgewardError], value: object = "something") -> EdgewardError:
     """An error of this class whose every fact is `value`."""
+    if issubclass(kind, LegacyEdge):
+        return kind(str(value))
     if issubclass(kind, PolicyRefused):
         return PolicyRefused((str(value), str(value)))
     return kind(**dict.fromkeys(fields(kind.sentence) | fields(kind.remedy), value))

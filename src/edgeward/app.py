@@ -50,12 +50,15 @@ from edgeward.model.http import Request
 from edgeward.model.token import Hints
 from edgeward.pki import names, pem
 from edgeward.protocols.kubeedge import routes as kubeedge
+from edgeward.services.adoption import Adoption
 from edgeward.services.authorities import Authorities, ServerCredential
 from edgeward.services.failures import Failures
 from edgeward.services.issuance import Issuance
 from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
+from edgeward.services.migration import Migration
 from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
+from edgeward.services.standing import StandingTokens
 from edgeward.services.tokens import Tokens
 from edgeward.stores.port import Store
 from edgeward.stores.sqlite import open_store
@@ -77,6 +80,12 @@ MAX_SOCKET_PATH = 100
 
 RENEWAL_CHECK = timedelta(hours=6)
 """How often the server certificate's remaining life is looked at."""
+
+RELOAD_RETRY = (1.0, 60.0)
+"""Seconds until a reload that failed is tried again: at first, and at most."""
+
+STANDING_CHECK = 60.0
+"""Seconds between two looks at the standing tokens: a refresh is late by so much at most, also when the clock is set."""
 
 GRACE = 5.0
 """Seconds for requests that are being answered when the server stops."""
@@ -149,11 +158,14 @@ class Services:
         self.authorities = Authorities(store, keys, self.issuance, profiles)
         self.kubeedge_tokens = KubeEdgeTokens(store, self.authorities.kubeedge_mac)
         self.failures = Failures(store, now=now)
+        self.adoption = Adoption(store)
+        self.migration = Migration(self.authorities, self.kubeedge_tokens, self.adoption)
         self.hub = Hub(
             store,
             now=now,
             new_id=new_id,
             failed=partial(self.failures.refused, Listener.HUB),
+            adopt=self.adoption.adopt,
             settings=HubSettings(
                 nodes=settings.hub.node_limit,
                 keepalive=settings.hub.keepalive_seconds,
@@ -167,10 +179,17 @@ class Services:
             self.issuance,
             grace=timedelta(hours=settings.enrolment.renewal_grace_hours),
             foreign=self.kubeedge_tokens,
+            adoption=self.adoption,
             revoked=self._cut,
         )
-        self.revoker = Revoker(store, self._cut, lambda node: self.hub.close_node(node, Cause.REVOKED))
+        self.revoker = Revoker(
+            store,
+            self._cut,
+            lambda node: self.hub.close_node(node, Cause.REVOKED),
+            expecting=lambda: self.adoption.terms.until is not None,
+        )
         self.tokens = Tokens(store, lambda: self.authorities.active.pin, self.hints)
+        self.standing = StandingTokens(store, keys, self.tokens, lambda: self.authorities.active.pin)
         self.dialled: tuple[str, ...] = ()
         self.ports = (settings.listen.https_port, settings.listen.hub_port)
 
@@ -196,8 +215,9 @@ class Services:
             tokens=self.tokens,
             revoker=self.revoker,
             hub=self.hub,
-            kubeedge_tokens=self.kubeedge_tokens,
             failures=self.failures,
+            migration=self.migration,
+            standing=self.standing,
             reload=reload,
             describe=describe,
             now=now,
@@ -208,8 +228,9 @@ class Services:
         """Load the authority or make it, and set what the command line and the configuration say."""
         moment = now()
         name = self.settings.authority.name or f"Edgeward CA {secrets.token_hex(4)}"
-        await self.authorities.open(name, moment)
+        await self.authorities.open(name, moment, await self.standing.key_refs())
         await self.kubeedge_tokens.load()
+        await self.adoption.load()
         if wanted.kubeedge_tokens is not None:
             await self.kubeedge_tokens.accept(wanted.kubeedge_tokens, actor="operator:up", now=moment)
         advertise = wanted.advertise or self.settings.advertise
@@ -250,6 +271,7 @@ class Server:
         self._credential: ServerCredential | None = None
         self._since = now()
         self._reloading = asyncio.Lock()
+        self._reload_failed = asyncio.Event()
         self._handshakes = HandshakeLog(clock=time.monotonic)
 
     @property
@@ -362,7 +384,14 @@ class Server:
 
     async def reload(self) -> tuple[str, ...]:
         """Read the advertised names again, re-issue the server certificate if they changed or its end is near, and serve it from the
-        next handshake on. Connections stay as they are. The names it is valid for."""
+        next handshake on. Connections stay as they are. The names it is valid for. When it fails, `renew` tries again by itself."""
+        try:
+            return await self._reload()
+        except Exception:
+            self._reload_failed.set()
+            raise
+
+    async def _reload(self) -> tuple[str, ...]:
         async with self._reloading:
             services = self._services
             advertised = await services.authorities.advertised()
@@ -400,10 +429,28 @@ class Server:
             _log.exception("not reloaded")
 
     async def renew(self) -> None:
-        """For as long as the server runs: look after the server certificate's remaining life."""
+        """For as long as the server runs: look after the server certificate's remaining life, and after a reload that failed."""
+        pause, longest = RELOAD_RETRY
         while True:
-            await asyncio.sleep(RENEWAL_CHECK.total_seconds())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RENEWAL_CHECK.total_seconds()):
+                    await self._reload_failed.wait()
+            if self._reload_failed.is_set():
+                self._reload_failed.clear()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, longest)
+            else:
+                pause = RELOAD_RETRY[0]
             await self.reread()
+
+    async def keep_tokens(self) -> None:
+        """For as long as the server runs: keep the standing tokens current."""
+        while True:
+            try:
+                await self._services.standing.tick(now())
+            except Exception:  # the shell of a task: one hiccup of the store must not end it for good
+                _log.exception("the standing tokens could not be looked after")
+            await asyncio.sleep(STANDING_CHECK)
 
     async def stop(self) -> None:
         """Close the listeners, answer what was asked, close every session."""
@@ -427,7 +474,8 @@ async def running(wanted: Wanted, environment: Mapping[str, str]) -> Any:
         tasks: list[asyncio.Task[None]] = []
         try:
             await server.start()
-            tasks = [asyncio.create_task(services.hub.run()), asyncio.create_task(server.renew())]
+            lasting = (services.hub.run(), server.renew(), server.keep_tokens())
+            tasks = [asyncio.create_task(one) for one in lasting]
             yield server
         finally:
             for task in tasks:

@@ -231,6 +231,14 @@ class CertificateRefused(Refusal):
     remedy = "join again with a new token: edgeward token new --node NAME"
 
 
+class NotAdopted(CertificateRefused):
+    """A certificate that a KubeEdge cloud issued before its CA was imported, which has no row here and does not get one."""
+
+    sentence = "the client certificate is refused: {why}"
+    remedy = "join again with a token for this name: edgeward token new --node {node}"
+    fact_limit = 1000
+
+
 class NodeBlocked(Refusal):
     """The node was revoked and stays out until an operator lets it back."""
 
@@ -254,6 +262,20 @@ class PolicyRefused(Refusal):
     def __init__(self, violations: tuple[str, ...]) -> None:
         super().__init__(violations="; ".join(violations))
         self.violations = violations
+
+
+class LegacyEdge(PolicyRefused):
+    """A request of an edge older than KubeEdge v1.16, which calls itself what every such edge does."""
+
+    remedy = (
+        "upgrade it to v1.16 or later; or let such edges in, at a cost that docs/howto/kubeedge.md states: "
+        "edgeward kubeedge import --allow-legacy-identity, and a token for exactly this node: edgeward token new --node {node}"
+    )
+
+    def __init__(self, node: str, more: str = "") -> None:
+        words = "the edge is older than KubeEdge v1.16: it asks for kubeedge.io, as all such edges do, and not for node"
+        super().__init__((f"{words} {printable(node)}{more}",))
+        self._shown["node"] = printable(node)
 
 
 class WrongIdentity(Refusal):

@@ -40,7 +40,7 @@ def test_the_adapter_has_every_method_of_the_port_with_the_same_signature(adapte
     methods = {
         name: one for name, one in inspect.getmembers(port.KeyStore, inspect.isfunction) if not name.startswith("_")
     }
-    assert len(methods) == 6
+    assert len(methods) == 8
     for name, wanted in methods.items():
         assert inspect.signature(getattr(adapter, name)) == inspect.signature(wanted), name
 
@@ -86,6 +86,19 @@ def test_a_key_that_is_removed_or_was_never_there_is_not_found(keys: port.KeySto
             with pytest.raises(NotFound):
                 use(gone)
     assert keys.signer(kept)
+
+
+def test_a_key_that_is_confirmed_or_spoken_of_stays(keys: port.KeyStore) -> None:
+    confirmed, kept = keys.create("ec-p256"), keys.create("ec-p256")
+    keys.confirm(confirmed)
+    keys.confirm(confirmed)
+    keys.settle([kept])
+    keys.settle([])
+    for ref in (confirmed, kept):
+        assert keys.signer(ref)
+    keys.remove(confirmed)
+    with pytest.raises(NotFound):
+        keys.signer(confirmed)
 
 
 def test_the_mac_is_the_one_that_kubeedge_s_token_carries(keys: port.KeyStore, kubeedge: dict[str, Any]) -> None:

@@ -24,7 +24,9 @@ def quick(directory: Path, word: Secret = WORD) -> FileKeys:
 
 
 def test_a_key_file_is_pkcs8_under_scrypt_with_128_mib(tmp_path: Path) -> None:
-    ref = FileKeys(tmp_path / "keys", WORD).create("ec-p256")
+    keys = FileKeys(tmp_path / "keys", WORD)
+    ref = keys.create("ec-p256")
+    keys.confirm(ref)
     blocks = pem.decode((tmp_path / "keys" / f"{ref.name}.key").read_bytes())
     assert [block.label for block in blocks] == ["ENCRYPTED PRIVATE KEY"]
     words = pkcs8.describe_encryption(blocks[0].der)
@@ -101,7 +103,9 @@ def test_a_file_that_holds_no_sealed_key_is_said_so(tmp_path: Path, content: byt
 
 
 def test_t47_a_key_file_that_others_may_read_is_not_read(tmp_path: Path) -> None:
-    ref = quick(tmp_path / "keys").create("ec-p256")
+    keys = quick(tmp_path / "keys")
+    ref = keys.create("ec-p256")
+    keys.confirm(ref)
     (tmp_path / "keys" / f"{ref.name}.key").chmod(0o640)
     with pytest.raises(InsecureFile) as caught:
         quick(tmp_path / "keys").signer(ref)
@@ -130,3 +134,18 @@ def test_what_a_crash_left_half_written_is_swept_away(tmp_path: Path) -> None:
     left.write_bytes(b"half a key")
     assert FileKeys(tmp_path / "keys", WORD).signer(ref)
     assert not left.exists()
+
+
+def test_what_a_crash_left_on_trial_is_settled_at_the_next_start(tmp_path: Path) -> None:
+    before = FileKeys(tmp_path / "keys", Secret("a passphrase"), scrypt_n=2**14)
+    left, spoken, confirmed = (before.create("ec-p256") for _ in range(3))
+    before.confirm(confirmed)
+    after = FileKeys(tmp_path / "keys", Secret("a passphrase"), scrypt_n=2**14)
+    assert after.signer(spoken), "a key on trial works"
+    assert after.settle([spoken]) == 1
+    assert sorted(p.name for p in (tmp_path / "keys").iterdir()) == sorted(
+        [f"{spoken.name}.key", f"{confirmed.name}.key"]
+    )
+    with pytest.raises(NotFound):
+        after.signer(left)
+    assert after.settle([]) == 0, "a confirmed key is never removed, whatever the store says"

@@ -18,11 +18,14 @@ from edgeward.model.authority import CertificateRecord
 from edgeward.model.evidence import CertificateEvidence, Enrolment, Evidence, Operator, TokenEvidence
 from edgeward.model.token import Hints, JoinToken, Token
 from edgeward.pki.profile import Profile, default_profiles
+from edgeward.services.adoption import Adoption
 from edgeward.services.authorities import Authorities
 from edgeward.services.issuance import Issuance
 from edgeward.services.kubeedge_tokens import KubeEdgeTokens
+from edgeward.services.migration import Migration
 from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
+from edgeward.services.standing import StandingTokens
 from edgeward.services.tokens import Tokens, Wanted
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
@@ -75,6 +78,9 @@ class World:
     tokens: Tokens
     revoker: Revoker
     kubeedge_tokens: KubeEdgeTokens
+    adoption: Adoption
+    migration: Migration
+    standing: StandingTokens
     now: datetime = NOON
     cut: list[CertificateRecord] = field(default_factory=list)
 
@@ -129,16 +135,23 @@ async def world(profiles: dict[str, Profile] | None = None, grace: timedelta = t
     cut: list[CertificateRecord] = []
     await authorities.open("Edgeward CA test", NOON)
     kubeedge_tokens = KubeEdgeTokens(store, authorities.kubeedge_mac)
+    adoption = Adoption(store)
+    tokens = Tokens(store, lambda: authorities.active.pin, lambda: Hints(https=("10.0.0.1:10002",), hub=()))
     try:
         yield World(
             store=store,
             keys=keys,
             issuance=issuance,
             authorities=authorities,
-            registrar=Registrar(store, issuance, grace=grace, foreign=kubeedge_tokens, revoked=cut.extend),
-            tokens=Tokens(store, lambda: authorities.active.pin, lambda: Hints(https=("10.0.0.1:10002",), hub=())),
-            revoker=Revoker(store, cut.extend),
+            registrar=Registrar(
+                store, issuance, grace=grace, foreign=kubeedge_tokens, adoption=adoption, revoked=cut.extend
+            ),
+            tokens=tokens,
+            revoker=Revoker(store, cut.extend, expecting=lambda: adoption.terms.until is not None),
             kubeedge_tokens=kubeedge_tokens,
+            adoption=adoption,
+            migration=Migration(authorities, kubeedge_tokens, adoption),
+            standing=StandingTokens(store, keys, tokens, lambda: authorities.active.pin),
             cut=cut,
         )
     finally:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "message": ("message", "What became of messages: show, list, queues, cancel."),
     "watch": ("watch", "Print the messages that nodes send, one JSON object a line."),
     "ca": ("ca", "Show, import and export the CA; make offline CAs."),
+    "kubeedge": ("kubeedge", "Move a fleet from KubeEdge's cloud, and back."),
     "cert": ("cert", "Sign certificate requests, one or thousands; self-signed and cross certificates."),
     "kit": ("kit", "Lay out what a device or a platform needs for mutual TLS."),
     "advertise": ("advertise", "The names and addresses that clients dial."),

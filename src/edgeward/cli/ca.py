@@ -1,6 +1,5 @@
 """`edgeward ca`: the authority's own certificate."""
 
-import asyncio
 import base64
 import os
 import secrets
@@ -10,11 +9,12 @@ from typing import Any
 
 import click
 
-from edgeward import app, files
+from edgeward import files
 from edgeward.cli import ca_new
 from edgeward.cli.client import Client
+from edgeward.cli.kubeedge import bring
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
-from edgeward.errors import AlreadyExists, NotRunning, Unreadable, UsageError
+from edgeward.errors import AlreadyExists, Unreadable, UsageError
 from edgeward.model.token import Secret
 from edgeward.pki import parse, pem
 from edgeward.pki.formats import pkcs8
@@ -101,7 +101,9 @@ def export(data: Path, der: bool, out: Path | None, with_key: bool, password: st
 def import_(
     data: Path, as_json: bool, cert: str, key: str, password: str | None, pattern: str | None, until: str | None
 ) -> None:
-    """Bring a CA along, for example KubeEdge's rootCA, and sign with it from now on. Before the first node has joined.
+    """Bring a CA along and sign with it from now on. Before the first node has joined.
+
+    For a KubeEdge cloud's CA with its nodes there is more to say: `edgeward kubeedge import`.
 
     \b
     Examples:
@@ -116,10 +118,7 @@ def import_(
     }
     if pattern is not None and until is not None:
         body["kubeedge_tokens"] = {"pattern": pattern, "until": date(until).isoformat()}
-    try:
-        done = Client(data).call("POST", "/v1/ca/import", body)
-    except NotRunning:
-        done = asyncio.run(app.offline_call(data, os.environ, "POST", "/v1/ca/import", body))
+    done = bring(data, body)
     if as_json:
         print_json(done)
         return

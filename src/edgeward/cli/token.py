@@ -9,6 +9,7 @@ import click
 
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, duration, json_option, print_json
+from edgeward.errors import NotFound, UsageError
 
 
 def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -112,3 +113,69 @@ def revoke(data: Path, as_json: bool, key_id: str) -> None:
         print_json(done)
     else:
         click.echo(f"token {key_id} is revoked" + ("" if done["revoked_now"] else " (it was before)"))
+
+
+@command.command("standing")
+@click.option("--pattern", required=True, metavar="GLOB", help="Names that may use it, new ones only.")
+@click.option(
+    "--refresh", default="12h", show_default=True, help="How often a new one is made; each lives twice as long."
+)
+@click.option("--from", "network", metavar="CIDR", help="The only network it may be used from: 10.2.0.0/16.")
+@click.option(
+    "--secret",
+    "secret_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Keep KubeEdge's Secret `tokensecret` with the current token in this file (0600).",
+)
+@click.option("--stop", is_flag=True, help="Keep none for this pattern any more, and revoke the current one.")
+@data_option
+@json_option
+def standing(
+    data: Path, as_json: bool, pattern: str, refresh: str, network: str | None, secret_file: Path | None, stop: bool
+) -> None:
+    """Keep a token for a pattern current, as KubeEdge's cloud does, and print it.
+
+    The server makes a new one every --refresh, and the one before it lives until its own end: one that was just read is good for
+    between one and two intervals. `token show` prints the current one. To replace one that leaked: `token revoke`, then `token show`.
+
+    \b
+    Examples:
+      edgeward token standing --pattern 'edge-*' --refresh 12h
+      edgeward token standing --pattern 'edge-*' --secret tokensecret.yaml
+      edgeward token standing --pattern 'edge-*' --stop
+    """
+    body = {
+        "pattern": pattern,
+        "refresh_seconds": None if stop else duration(refresh).total_seconds(),
+        "network": network,
+        "secret_file": None if secret_file is None else str(secret_file.absolute()),
+    }
+    done = Client(data).call("PUT", "/v1/tokens/standing", body)
+    if as_json:
+        print_json(done)
+    else:
+        click.echo(f"no token is kept for {pattern} any more" if stop else done["token"])
+
+
+@command.command("show")
+@click.option("--pattern", metavar="GLOB", help="Of which standing token; needed when there are several.")
+@data_option
+@json_option
+def show(data: Path, as_json: bool, pattern: str | None) -> None:
+    """Print the current standing token, alone, on standard output.
+
+    \b
+    Examples:
+      edgeward token show
+      edgeward token show --pattern 'edge-*' --json
+    """
+    found = [one for one in Client(data).call("GET", "/v1/tokens/standing") if pattern in (None, one["pattern"])]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        raise NotFound(what="standing token", name=pattern or "(make one: edgeward token standing --pattern GLOB)")
+    if len(found) > 1:
+        raise UsageError(problem=f"there are {len(found)} standing tokens; say of which pattern: --pattern GLOB")
+    click.echo(found[0]["token"])

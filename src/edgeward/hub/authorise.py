@@ -7,6 +7,7 @@
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +24,10 @@ PROFILE = "device"
 
 USE = "msg"
 """What `ConnectionUse` must be: the other use, `str`, is a stream that no hub ever read."""
+
+Adopt = Callable[[bytes, str, str, datetime], Awaitable[CertificateRecord | None]]
+"""Asked about a certificate (DER) without a row, shown by a peer that claims a name, from an address, at a time: its new row, None when
+it is nobody's we know, or the refusal."""
 
 STATUS: dict[type[EdgewardError], int] = {
     errors.EdgewardError: 500,
@@ -81,13 +86,20 @@ def claim(request: Request) -> Claim:
     )
 
 
-async def admit(store: Store, claimed: Claim, now: datetime) -> Admitted:
+async def nobody_s(_der: bytes, _claimed: str, _address: str, _now: datetime) -> CertificateRecord | None:
+    """Adopts nothing."""
+    return None
+
+
+async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "", adopt: Adopt = nobody_s) -> Admitted:
     """Decide about a claim. Raises `CertificateRefused`, `NodeBlocked` or `WrongIdentity`: all the peer's fault.
 
     When a certificate connects for the first time, older ones of its node are revoked as superseded in the same transaction; their
     fingerprints are in the result, because one may have a session.
     """
     record = await store.certificate(claimed.fingerprint)
+    if record is None:
+        record = await adopt(claimed.certificate, claimed.node, address, now)
     if record is None or record.profile != PROFILE:
         raise CertificateRefused(why="it is not a device certificate that was issued here")
     _in_force(record, now)

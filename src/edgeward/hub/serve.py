@@ -184,7 +184,7 @@ class Hub:
     `now` gives aware UTC, `new_id` a message id that was never used, `clock` seconds that never go back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it tells others of, by name and each with a default
         self,
         store: Store,
         *,
@@ -192,6 +192,7 @@ class Hub:
         new_id: Callable[[], str],
         deliver: Delivery = lambda _node, _message: None,
         failed: Callable[[http.Request, EdgewardError], None] = lambda _request, _error: None,
+        adopt: authorise.Adopt = authorise.nobody_s,
         settings: Settings | None = None,
         delivery_settings: DeliverySettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -205,6 +206,7 @@ class Hub:
         self._deliver = deliver
         self._failed = failed
         self.courier = Courier(store.queue, now=now, clock=clock, settings=delivery_settings)
+        self._adopt = adopt
         self._watchers = Watchers()
         self._presence = Presence(store)
         self._flushed = clock()
@@ -277,7 +279,9 @@ class Hub:
         claimed = authorise.claim(request)
         candidate = self.registry.expect(claimed.node, claimed.fingerprint)
         try:
-            admitted = await authorise.admit(self._store, claimed, self._now())
+            admitted = await authorise.admit(
+                self._store, claimed, self._now(), address=request.address, adopt=self._adopt
+            )
             if admitted.superseded:
                 # its own older session goes when the new one opens, so that the node is never offline in between; see `sweep`
                 self.registry.of_certificates(admitted.superseded, Cause.REVOKED)

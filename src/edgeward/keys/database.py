@@ -6,6 +6,7 @@ A key that has been opened stays in memory until the process ends.
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -63,6 +64,13 @@ class DatabaseKeys:
     def kubeedge_mac(self, ref: KeyRef, message: bytes) -> bytes:
         """HMAC-SHA256 under the key's DER."""
         return hmac.digest(traditional_der(self.signer(ref)), message, hashlib.sha256)
+
+    def confirm(self, ref: KeyRef) -> None:
+        """Nothing: a row is there or it is not."""
+
+    def settle(self, kept: Collection[KeyRef]) -> int:
+        """Nothing goes: what looks forgotten may be what another replica is making just now."""
+        return 0
 
     def remove(self, ref: KeyRef) -> None:
         """Forget the key and its row."""

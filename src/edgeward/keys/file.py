@@ -1,11 +1,15 @@
 """Keys in files of a directory, each a PEM `ENCRYPTED PRIVATE KEY` under scrypt (2^17, 8, 1), 0600 in a 0700 directory.
 
+A new key is `NAME.key.trial` until somebody confirms that a row speaks of it, and `NAME.key` from then on. What a crash leaves on trial is
+settled at the next start; a confirmed key is never removed unasked, whatever the store says: it may be an older copy.
+
 The passphrase opens them all. A key that has been opened stays in memory until the process ends, because opening one costs 0.4 s.
 """
 
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -16,6 +20,8 @@ from edgeward.keys.memory import generate, traditional_der
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
 from edgeward.pki.formats import pkcs8
+
+_TRIAL = ".key.trial"
 
 
 class FileKeys:
@@ -37,7 +43,7 @@ class FileKeys:
     def adopt(self, key: CertificateIssuerPrivateKeyTypes) -> KeyRef:
         """Keep a key under a new random name."""
         name = secrets.token_hex(8)
-        files.write_private(self._path(name), sealing.seal(key, self._passphrase, self._scrypt_n))
+        files.write_private(self._trial(name), sealing.seal(key, self._passphrase, self._scrypt_n))
         self._open[name] = key
         return KeyRef(store="file", name=name)
 
@@ -45,6 +51,8 @@ class FileKeys:
         """The key, opened with the passphrase."""
         if ref.name not in self._open:
             path = self._path(ref.name)
+            if not path.exists() and self._trial(ref.name).exists():
+                path = self._trial(ref.name)
             self._open[ref.name] = sealing.unseal(files.read_private(path), self._passphrase, f"the key file {path}")
         return self._open[ref.name]
 
@@ -56,10 +64,34 @@ class FileKeys:
         """HMAC-SHA256 under the key's DER."""
         return hmac.digest(traditional_der(self.signer(ref)), message, hashlib.sha256)
 
+    def confirm(self, ref: KeyRef) -> None:
+        """The key's file gets its lasting name."""
+        trial = self._trial(ref.name)
+        if trial.exists():
+            trial.rename(self._path(ref.name))
+            files.sync_directory(self._directory)
+
+    def settle(self, kept: Collection[KeyRef]) -> int:
+        """Confirm or unlink what is on trial."""
+        names = {ref.name for ref in kept}
+        gone = 0
+        for path in sorted(self._directory.glob(f"*{_TRIAL}")):
+            ref = KeyRef(store="file", name=path.name.removesuffix(_TRIAL))
+            if ref.name in names:
+                self.confirm(ref)
+            else:
+                self.remove(ref)
+                gone += 1
+        return gone
+
     def remove(self, ref: KeyRef) -> None:
         """Forget the key and unlink its file."""
         self._open.pop(ref.name, None)
+        self._trial(ref.name).unlink(missing_ok=True)
         self._path(ref.name).unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.key"
+
+    def _trial(self, name: str) -> Path:
+        return self._directory / f"{name}{_TRIAL}"

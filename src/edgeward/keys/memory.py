@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -64,6 +65,13 @@ class MemoryKeys:
     def kubeedge_mac(self, ref: KeyRef, message: bytes) -> bytes:
         """HMAC-SHA256 under the key's DER."""
         return hmac.digest(traditional_der(self.signer(ref)), message, hashlib.sha256)
+
+    def confirm(self, ref: KeyRef) -> None:
+        """Nothing: these keys end with their process."""
+
+    def settle(self, kept: Collection[KeyRef]) -> int:
+        """Nothing is left of a crash."""
+        return 0
 
     def remove(self, ref: KeyRef) -> None:
         """Forget it."""

@@ -4,6 +4,7 @@
 for administrative work, never while a node waits.
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -35,6 +36,15 @@ class KeyStore(Protocol):
 
         Raises `KeyPolicyRefused` for hardware, and for keys of other kinds.
         """
+        ...
+
+    def confirm(self, ref: KeyRef) -> None:
+        """A row speaks of this key now: it stays. Until then it is on trial."""
+        ...
+
+    def settle(self, kept: Collection[KeyRef]) -> int:
+        """At start-up, when nobody else makes keys: of those on trial, which a crash left behind, the ones in `kept` stay and the others
+        go; a key that was confirmed is never touched. How many went."""
         ...
 
     def remove(self, ref: KeyRef) -> None:

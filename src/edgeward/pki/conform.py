@@ -1,7 +1,5 @@
 """Reading a signed certificate back and comparing it with its plan, before anyone gets it."""
 
-import functools
-
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -44,18 +42,13 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
         [planned.extension for planned in plan.extensions],
     )
     differences = [name for name, one, other in zip(_FIELDS, actual, planned, strict=True) if one != other]
-    if _issuer(certificate.issuer) != plan.issuer:
+    if certificate.issuer.public_bytes() != plan.issuer:
         differences.append("issuer")
     if issuer_key is not None and not _signed_by(certificate, issuer_key):
         differences.append("signature")
     if differences:
         raise NotConforming(differences=", ".join(differences))
     return certificate
-
-
-@functools.lru_cache(maxsize=16)
-def _issuer(name: x509.Name) -> bytes:
-    return name.public_bytes()
 
 
 def _signed_by(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:

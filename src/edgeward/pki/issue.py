@@ -53,7 +53,8 @@ class Grant:
     """What evidence entitles its bearer to: one identity, these further names, at most until `not_after`.
 
     `strict`: a request that asks for anything beyond is refused; otherwise the excess is dropped and the plan lists it. `cross`: the
-    subject is that CA's own, in place of the one that follows from the profile and the identity.
+    subject is that CA's own, in place of the one that follows from the profile and the identity. `nameless`: the common name and the
+    organization that the request asks for say nothing, and count for nothing.
     """
 
     identity: str
@@ -61,6 +62,7 @@ class Grant:
     not_after: datetime | None = None
     strict: bool = True
     cross: CrossCertified | None = None
+    nameless: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +158,7 @@ def decide(
         broken.append(
             f"path length: the CA above allows {issuer.path_length} further CAs in a row, and one more comes in"
         )
-    excess = _excess(profile, requested, subject, granted)
+    excess = _excess(profile, requested, () if grant.nameless else subject, granted)
     if grant.strict:
         broken += excess
     start, end = _validity(profile, grant, issuer, now)
@@ -197,7 +199,8 @@ def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datet
 def _excess(
     profile: Profile, requested: Requested, subject: Subject, granted: tuple[x509.GeneralName, ...]
 ) -> list[str]:
-    """Everything the request asks for beyond what it gets, in words. A key of our own asks for nothing."""
+    """Everything the request asks for beyond what it gets, in words. A key of our own asks for nothing. Without a `subject` to compare
+    with, the names in the request's own are not looked at."""
     if requested.subject is None:
         return []
     excess = []
@@ -207,13 +210,14 @@ def _excess(
             asked[attribute.oid].append(str(attribute.value))
         elif attribute.oid not in _TOLERATED_ATTRIBUTES:
             excess.append(f"subject attribute {attribute.rfc4514_attribute_name}")
-    given = dict(subject)
-    common_name = given[NameOID.COMMON_NAME]
-    if asked[NameOID.COMMON_NAME] != [common_name]:
-        excess.append(f"common name {', '.join(asked[NameOID.COMMON_NAME]) or '(none)'} instead of {common_name}")
-    organizations = asked[NameOID.ORGANIZATION_NAME]
-    if organizations and organizations != [given.get(NameOID.ORGANIZATION_NAME)]:
-        excess.append(f"organization {', '.join(organizations)}")
+    if subject:
+        given = dict(subject)
+        common_name = given[NameOID.COMMON_NAME]
+        if asked[NameOID.COMMON_NAME] != [common_name]:
+            excess.append(f"common name {', '.join(asked[NameOID.COMMON_NAME]) or '(none)'} instead of {common_name}")
+        organizations = asked[NameOID.ORGANIZATION_NAME]
+        if organizations and organizations != [given.get(NameOID.ORGANIZATION_NAME)]:
+            excess.append(f"organization {', '.join(organizations)}")
     if requested.extensions:
         excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
         purposes = {PURPOSES[purpose] for purpose in profile.purposes}

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from edgeward.errors import AlreadyExists, EdgewardError, InternalError, NotFound, Unreadable
+from edgeward.keys import generate
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import Event
 from edgeward.model.authority import Issuer, IssuerState, KeyRef, Origin, Reason
@@ -46,6 +47,8 @@ class ServerCredential:
 class _Remembered(msgspec.Struct, frozen=True):
     serial: str
     key: str
+    retiring: str | None = None
+    """The key of the pair before it, which goes once this is written."""
 
 
 class Authorities:
@@ -58,17 +61,35 @@ class Authorities:
         self._profiles = profiles
         self._trusted: tuple[bytes, ...] = ()
 
-    async def open(self, name: str, now: datetime) -> Issuer:
-        """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up."""
+    async def open(self, name: str, now: datetime, kept: Sequence[KeyRef] = ()) -> Issuer:
+        """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up; `kept` are the keys
+        that others speak of."""
+        await self._settle_keys(kept)
         active = await self._present_issuer() or await self._create(name, now)
         self._issuance.use(SigningIssuer.of(active, self._keys.signer(active.key)))
-        self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
+        await self._trust()
         abandoned = await self._issuance.recover(now)
         if abandoned:
             _log.warning(
                 "%d certificates were planned when the server last stopped; they are abandoned and revoked", abandoned
             )
         return active
+
+    async def _settle_keys(self, kept: Sequence[KeyRef]) -> None:
+        """A crash between a key file and its row, or before the key that it replaced was removed, leaves a key without a purpose."""
+        remembered = await self._remembered()
+        named = [*kept, *(issuer.key for issuer in await self._store.issuers())]
+        if remembered is not None:
+            named.append(KeyRef.parse(remembered.key))
+            if remembered.retiring is not None:
+                self._keys.remove(KeyRef.parse(remembered.retiring))
+        gone = self._keys.settle(named)
+        if gone:
+            _log.warning("%d keys were made when the server last stopped and never used; they are removed", gone)
+
+    async def _trust(self) -> None:
+        issuers = await self._store.issuers()
+        self._trusted = tuple(issuer.certificate for issuer in issuers if issuer.state is not IssuerState.PREPARED)
 
     @property
     def active(self) -> Issuer:
@@ -94,7 +115,9 @@ class Authorities:
             at=now, actor="edgeward", action="ca.created", object="authority", facts={"name": name, "pin": issuer.pin}
         )
         try:
-            return await self._store.add_issuer(issuer, record, event)
+            added = await self._store.add_issuer(issuer, record, event)
+            self._keys.confirm(ref)
+            return added
         except AlreadyExists:  # another server on this store was first
             self._keys.remove(ref)
             first = await self._present_issuer()
@@ -114,9 +137,12 @@ class Authorities:
         """Bring in a CA that was made elsewhere and sign with it from now on; the one in use is retired.
 
         Returns the issuer and, in words, how it deviates from a CA that would be made here. Raises `Unreadable` for something that is
-        no CA or whose key does not fit, `AlreadyExists` once a device has a certificate of the present CA.
+        no CA or whose key does not fit, `AlreadyExists` once a device has a certificate of the present CA. The CA that is in use already
+        is taken as it is.
         """
         deviations = judge_ca(certificate, key, now)
+        if certificate == self.active.certificate:
+            return self.active, deviations
         if any(node.certificate is not None for node in await self._store.nodes()):
             raise AlreadyExists(what="a CA with enrolled nodes", name=f"(pin {self.active.pin[:16]}…)")
         ref = await asyncio.to_thread(self._keys.adopt, key)  # half a second in which nodes are served
@@ -135,8 +161,9 @@ class Authorities:
         except EdgewardError:
             self._keys.remove(ref)  # no row speaks of it
             raise
+        self._keys.confirm(ref)
         self._issuance.use(SigningIssuer.of(issuer, key))
-        self._trusted = tuple(i.certificate for i in await self._store.issuers() if i.state is not IssuerState.PREPARED)
+        await self._trust()
         return issuer, deviations
 
     async def export_key(self, *, actor: str, now: datetime) -> bytes:
@@ -147,6 +174,23 @@ class Authorities:
             Event(at=now, actor=actor, action="ca.key-exported", object="authority", facts={"key": str(ref)})
         )
         return exported
+
+    async def pair_for_elsewhere(
+        self, wanted: Sequence[str], *, actor: str, now: datetime
+    ) -> tuple[bytes, CertificateIssuerPrivateKeyTypes]:
+        """A server certificate (DER) for these names and its new private key, for a server that is not this one; the key is not kept."""
+        key = key_rules.issuer_key(generate.new())
+        issued = await self._issuance.issue(
+            Order(
+                profile="server",
+                requested=csr.asked_by_key(key.public_key()),
+                grant=Grant(identity=_common_name(wanted), names=tuple(names.server_name(name) for name in wanted)),
+                actor=actor,
+                evidence=actor,
+                at=now,
+            )
+        )
+        return issued.der, key
 
     # the server certificate
 
@@ -193,6 +237,7 @@ class Authorities:
         except EdgewardError:
             self._keys.remove(ref)  # no row speaks of it
             raise
+        self._keys.confirm(ref)
         await self._retire(before, present, now)
         _log.info("new server certificate %s for %s", issued.serial, ", ".join(wanted))
         return ServerCredential(
@@ -206,14 +251,17 @@ class Authorities:
 
     async def _remember(self, serial: str, ref: KeyRef, now: datetime) -> KeyRef | None:
         """Make this pair the server's. The key of the one before it."""
-        text = await self._store.setting(SERVER_SETTING)
+        before = await self._remembered()
         event = Event(
             at=now, actor="edgeward", action="server-certificate.changed", object=f"certificate:{serial}", facts={}
         )
-        await self._store.put_setting(
-            SERVER_SETTING, msgspec.json.encode(_Remembered(serial, str(ref))).decode(), event
-        )
-        return None if text is None else KeyRef.parse(msgspec.json.decode(text, type=_Remembered).key)
+        remembered = _Remembered(serial, str(ref), None if before is None else before.key)
+        await self._store.put_setting(SERVER_SETTING, msgspec.json.encode(remembered).decode(), event)
+        return None if before is None else KeyRef.parse(before.key)
+
+    async def _remembered(self) -> _Remembered | None:
+        text = await self._store.setting(SERVER_SETTING)
+        return None if text is None else msgspec.json.decode(text, type=_Remembered)
 
     async def _retire(self, key: KeyRef | None, old: ServerCredential | None, now: datetime) -> None:
         if key is not None:
@@ -229,10 +277,9 @@ class Authorities:
             await self._store.revoke([old.serial], now, Reason.SUPERSEDED, event)
 
     async def _present(self) -> ServerCredential | None:
-        text = await self._store.setting(SERVER_SETTING)
-        if text is None:
+        remembered = await self._remembered()
+        if remembered is None:
             return None
-        remembered = msgspec.json.decode(text, type=_Remembered)
         record = await self._store.by_serial(remembered.serial)
         if record is None or record.der is None or record.revoked_at is not None:
             return None

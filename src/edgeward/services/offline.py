@@ -99,6 +99,7 @@ class OfflineCa:
         issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.CREATED, created_at=now)
         made = self._event("ca.created", "authority", now, {"name": name, "pin": issuer.pin, "profile": profile.name})
         await self._store.add_issuer(issuer, record, made)
+        self._keys.confirm(ref)
         await self.open(now)
 
     async def open(self, now: datetime) -> None:
@@ -108,6 +109,7 @@ class OfflineCa:
             raise NoCa(name=self._place)
         if await self._store.setting(SERVER_SETTING) is not None:
             raise IsAuthority(name=self._place)
+        self._keys.settle([issuer.key for issuer in await self._store.issuers()])
         self._signing = SigningIssuer.of(active, self._keys.signer(active.key))
         text = await self._store.setting(_ABOVE)
         self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))

@@ -19,6 +19,7 @@ from edgeward.errors import (
     CertificateRefused,
     EdgewardError,
     InputError,
+    LegacyEdge,
     NodeBlocked,
     NodeHasCertificate,
     PolicyRefused,
@@ -32,8 +33,10 @@ from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Reason
 from edgeward.model.evidence import CertificateEvidence, Enrolment, Operator, TokenEvidence
 from edgeward.model.token import Bearer, Secret, Token
-from edgeward.pki import csr, names
+from edgeward.pki import csr, kubeedge, names
+from edgeward.pki.csr import Requested
 from edgeward.pki.issue import Grant
+from edgeward.services.adoption import Adoption
 from edgeward.services.issuance import Issuance, Issued, Order
 from edgeward.stores.port import Admission, Store, TokenUse
 
@@ -124,12 +127,14 @@ class Registrar:
         *,
         grace: timedelta = timedelta(0),
         foreign: ForeignTokens | None = None,
+        adoption: Adoption | None = None,
         revoked: Callable[[Sequence[CertificateRecord]], None] = lambda _records: None,
     ) -> None:
         self._store = store
         self._issuance = issuance
         self._grace = grace
         self._foreign = foreign
+        self._adoption = adoption
         self._revoked = revoked
         self._notes = _Notes()
         self._renewals = _Renewals()
@@ -159,6 +164,7 @@ class Registrar:
         await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)
         requested = csr.prove(unproven)
+        nameless = self._is_nameless(requested, entitlement, node)
         if entitlement.key_is_known:
             for record in await self._store.certificates_of_key(spki):
                 if record.revocation_reason is Reason.KEY_COMPROMISE:
@@ -174,7 +180,7 @@ class Registrar:
             Order(
                 profile=DEVICE,
                 requested=requested,
-                grant=Grant(identity=node, strict=entitlement.strict),
+                grant=Grant(identity=node, strict=entitlement.strict, nameless=nameless),
                 actor=entitlement.actor,
                 evidence=entitlement.evidence,
                 address=enrolment.address,
@@ -188,6 +194,17 @@ class Registrar:
         if entitlement.supersedes is not None and entitlement.replaces is not None:
             self._revoked([entitlement.replaces])
         return issued
+
+    def _is_nameless(self, requested: Requested, entitlement: _Entitlement, node: str) -> bool:
+        """Whether the request is one of an edge before KubeEdge v1.16, which names nobody, and the operator lets such edges in: then the
+        name is that of the certificate it shows, or of a token for exactly this node. Raises `LegacyEdge` where that is not so."""
+        if requested.subject is None or not entitlement.strict or not kubeedge.is_legacy(requested.subject):
+            return False
+        if self._adoption is None or not self._adoption.terms.legacy:
+            raise LegacyEdge(node)
+        if entitlement.renews is None and (entitlement.token is None or entitlement.token.node != node):
+            raise LegacyEdge(node, "; its token would have to be for exactly this node")
+        return True
 
     # what each kind of evidence entitles to
 
@@ -228,6 +245,8 @@ class Registrar:
 
     async def _by_certificate(self, enrolment: Enrolment, node: str, der: bytes) -> _Entitlement:
         record = await self._store.certificate(hashlib.sha256(der).digest())
+        if record is None and self._adoption is not None:
+            record = await self._adoption.adopt(der, node, enrolment.address, enrolment.at)
         if record is None or record.profile != DEVICE:
             raise CertificateRefused(why="it is not a device certificate of this authority")
         if record.identity != node:

@@ -24,17 +24,20 @@ class Revocation:
 
 class Revoker:
     """`revoked` is told of every certificate that is revoked, and `blocked` of every node, right after the store has it durably. Both are
-    needed: a session may hang on a certificate that has expired meanwhile, which nobody revokes any more."""
+    needed: a session may hang on a certificate that has expired meanwhile, which nobody revokes any more. `expecting`: whether nodes may
+    come that nobody here knows yet; then a name can be blocked before its node has come."""
 
     def __init__(
         self,
         store: Store,
         revoked: Callable[[Sequence[CertificateRecord]], None],
         blocked: Callable[[str], object] = lambda _node: None,
+        expecting: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._revoked = revoked
         self._blocked = blocked
+        self._expecting = expecting
 
     async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
         """Revoke a node (and block it) or one certificate (`serial:HEX`); idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
@@ -43,7 +46,7 @@ class Revoker:
         return await self._node(names.node_name(target), reason, actor, now)
 
     async def _node(self, node: str, reason: Reason, actor: str, now: datetime) -> Revocation:
-        if await self._store.device(node) is None:
+        if await self._store.device(node) is None and not self._expecting():
             raise NotFound(what="node", name=node)
         event = Event(at=now, actor=actor, action="node.revoked", object=f"node:{node}", facts={"reason": reason})
         records = await self._store.block(node, now, reason, event)

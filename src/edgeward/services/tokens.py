@@ -26,6 +26,10 @@ class Wanted:
     unblock: bool = False
 
 
+def _random(_key_id: bytes) -> bytes:
+    return secrets.token_bytes(SECRET_OCTETS)
+
+
 class Tokens:
     """`pin` is the SHA-256 (hex) of the CA certificate that new tokens carry, `hints` the addresses they name."""
 
@@ -34,16 +38,14 @@ class Tokens:
         self._pin = pin
         self._hints = hints
 
-    async def new(self, wanted: Wanted, *, actor: str, now: datetime) -> tuple[JoinToken, Token]:
-        """A new token. Raises `UsageError` for one that makes no sense."""
+    async def new(
+        self, wanted: Wanted, *, actor: str, now: datetime, secret: Callable[[bytes], bytes] = _random
+    ) -> tuple[JoinToken, Token]:
+        """A new token. Raises `UsageError` for one that makes no sense. `secret` gives its 32 secret octets, for its key id."""
         if not timedelta(seconds=1) <= wanted.lifetime <= MAX_LIFETIME:
             raise UsageError(problem=f"a token lives between a second and {MAX_LIFETIME.days} days")
-        text, bearer = make(
-            self._pin(),
-            self._hints(),
-            key_id=secrets.token_bytes(KEY_ID_OCTETS),
-            secret=secrets.token_bytes(SECRET_OCTETS),
-        )
+        key_id = secrets.token_bytes(KEY_ID_OCTETS)
+        text, bearer = make(self._pin(), self._hints(), key_id=key_id, secret=secret(key_id))
         token = Token(
             key_id=bearer.key_id,
             digest=bearer.digest,

@@ -18,6 +18,9 @@ from edgeward.model.token import Token
 from edgeward.stores.queue import Queue
 from edgeward.stores.replicas import Replicas
 
+ADOPTED = "adopted"
+"""The evidence of a certificate that was issued elsewhere and taken over at first sight."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenUse:
@@ -115,6 +118,11 @@ class Store(Protocol):
         self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event
     ) -> None:
         """planned -> issued. `Conflict` when the row is not planned any more."""
+        ...
+
+    async def adopt(self, record: CertificateRecord, event: Event) -> None:
+        """Write the issued row of a certificate that another cloud made, and make its device known. `NodeBlocked`, or
+        `NodeHasCertificate`: the identity has another valid certificate, or one was adopted for it before, or this one is here already."""
         ...
 
     async def planned(self) -> Sequence[CertificateRecord]:

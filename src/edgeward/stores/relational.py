@@ -191,6 +191,16 @@ class RelationalStore:
         row = {"issuer_id": issuer_id, "serial": serial, "der": der, "fingerprint": fingerprint, "at": milliseconds(at)}
         await self._writer.submit(Unit(steps=(Step(sql.ISSUE, row, overtaken),), events=(event,)))
 
+    async def adopt(self, record: CertificateRecord, event: Event) -> None:
+        """Write the issued row of a certificate that another cloud made, under its conditions, or nothing."""
+
+        def refused() -> EdgewardError:
+            return NodeHasCertificate(node=record.identity)
+
+        steps = _admission_steps(record, Admission(at=record.planned_at))
+        steps.append(Step(sql.ADOPT, rows.certificate_row(record), refused))
+        await self._writer.submit(Unit(steps=tuple(steps), events=(event,)))
+
     async def planned(self) -> Sequence[CertificateRecord]:
         """Rows of this replica that were planned and never signed, or signed and never recorded as issued."""
         return [

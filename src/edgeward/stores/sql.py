@@ -54,6 +54,17 @@ ISSUE = """
 UPDATE certificate SET state = 'issued', der = :der, fingerprint = :fingerprint, issued_at = :at
  WHERE issuer_id = :issuer_id AND serial = :serial AND state = 'planned'"""
 
+ADOPT = """
+INSERT INTO certificate (issuer_id, serial, state, profile, identity, spki_sha256, evidence, not_before, not_after, planned_at,
+                         der, fingerprint, issued_at)
+SELECT :issuer_id, :serial, 'issued', :profile, :identity, :spki_sha256, :evidence, :not_before, :not_after, :planned_at,
+       :der, :fingerprint, :issued_at
+ WHERE NOT EXISTS (SELECT 1 FROM certificate
+                    WHERE identity = :identity AND profile = :profile
+                      AND (evidence = :evidence OR state IN ('issued', 'planned') AND revoked_at IS NULL AND not_after >= :planned_at))
+   AND NOT EXISTS (SELECT 1 FROM certificate WHERE fingerprint = :fingerprint)
+   AND NOT EXISTS (SELECT 1 FROM certificate WHERE serial = :serial)"""
+
 # ----------------------------------------------------------------------------------------------------------- presence
 
 CONNECTED = """

@@ -18,11 +18,8 @@ from edgeward.model.evidence import Enrolment, Operator
 from edgeward.model.http import Request, Response
 from edgeward.model.token import Token
 from edgeward.pki import keys, names, parse, pem
-from edgeward.pki.formats import pkcs8
-from edgeward.services import kubeedge_tokens
-from edgeward.services.kubeedge_tokens import Acceptance
 from edgeward.services.tokens import Wanted
-from edgeward.web import diagnosis, messages
+from edgeward.web import diagnosis, kubeedge, messages
 from edgeward.web.bodies import Strict
 from edgeward.web.bodies import actor as _actor
 from edgeward.web.bodies import body as _body
@@ -55,14 +52,6 @@ class NewCertificate(Strict, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     node: str
     csr: str
-
-
-class Import(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/ca/import`: base64 of DER, the key as PKCS#8, SEC 1 or PKCS#1 in the clear."""
-
-    certificate: str
-    key: str
-    kubeedge_tokens: Acceptance | None = None
 
 
 class Export(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -224,21 +213,6 @@ async def _ca(platform: Platform, request: Request) -> Response:
     )
 
 
-async def _import(platform: Platform, request: Request) -> Response:
-    body = _body(request, Import)
-    key = pkcs8.read(_octets(body.key, "key"))
-    now, actor = platform.now(), _actor(request)
-    if body.kubeedge_tokens is not None:
-        kubeedge_tokens.judge(body.kubeedge_tokens, now)
-    issuer, deviations = await platform.authorities.adopt(
-        _octets(body.certificate, "certificate"), keys.issuer_key(key), actor=actor, now=now
-    )
-    if body.kubeedge_tokens is not None:
-        await platform.kubeedge_tokens.accept(body.kubeedge_tokens, actor=actor, now=now)
-    await platform.reload()
-    return _json({"pin": issuer.pin, "deviations": deviations})
-
-
 async def _export(platform: Platform, request: Request) -> Response:
     body = _body(request, Export)
     shown: dict[str, Any] = {"certificate": base64.b64encode(platform.authorities.active.certificate).decode()}
@@ -319,7 +293,7 @@ ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", r"/v1/queues", messages.queues),
     ("GET", r"/v1/receipts", messages.receipts),
     ("GET", r"/v1/ca", _ca),
-    ("POST", r"/v1/ca/import", _import),
+    *kubeedge.ROUTES,
     ("POST", r"/v1/ca/export", _export),
     ("POST", r"/v1/certificates", _sign),
     ("GET", r"/v1/advertised", _advertised),

@@ -8,9 +8,10 @@ from typing import Any
 from edgeward.hub.serve import Hub
 from edgeward.services.authorities import Authorities
 from edgeward.services.failures import Failures
-from edgeward.services.kubeedge_tokens import KubeEdgeTokens
+from edgeward.services.migration import Migration
 from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
+from edgeward.services.standing import StandingTokens
 from edgeward.services.tokens import Tokens
 from edgeward.stores.port import Store
 
@@ -25,7 +26,8 @@ class Platform:
     tokens: Tokens
     revoker: Revoker
     hub: Hub
-    kubeedge_tokens: KubeEdgeTokens
+    migration: Migration
+    standing: StandingTokens
     failures: Failures
     reload: Callable[[], Awaitable[tuple[str, ...]]]
     """Re-issue the server certificate if its names changed and serve it; its names now."""

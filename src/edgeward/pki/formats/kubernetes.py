@@ -7,7 +7,8 @@ PEM, in its Secrets, and its token in one of them.
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -66,6 +67,26 @@ def read(octets: bytes) -> list[Object]:
     if not objects:
         raise Unreadable(what="Kubernetes object", why="no Secret, ConfigMap or kubeconfig in it")
     return objects
+
+
+def is_namespace(text: str) -> bool:
+    """Whether `text` can be the name of a namespace: a DNS-1123 label."""
+    return re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", text) is not None
+
+
+def secret(name: str, fields: Mapping[str, bytes], namespace: str = "kubeedge") -> str:
+    """A Secret's manifest in YAML, one document: what `kubectl apply -f` takes."""
+    lines = [
+        "apiVersion: v1",
+        "kind: Secret",
+        "metadata:",
+        f"  name: {name}",
+        f"  namespace: {namespace}",
+        "type: Opaque",
+        "data:",
+    ]
+    lines += [f"  {key}: {base64.b64encode(octets).decode()}" for key, octets in fields.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _flat(value: object, depth: int) -> Iterator[dict[str, object]]:
