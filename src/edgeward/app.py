@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,7 @@ class Server:
             "https_port": https,
             "hub_port": hub,
             "names": () if self._credential is None else self._credential.names,
+            "certificate_sha256": "" if self._credential is None else sha256(self._credential.certificate).hexdigest(),
         }
 
     async def start(self) -> None:

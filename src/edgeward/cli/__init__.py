@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "advertise": ("advertise", "The names and addresses that clients dial."),
     "audit": ("audit", "Read the audit log and verify its chain."),
     "inspect": ("inspect", "Say in words what a file, a directory or a live server holds."),
+    "why": ("why", "Tell why a node or an address fails: what the server saw of it."),
     "doctor": ("doctor", "Say why a handshake, a join or a connection fails, and what to type."),
     "verify": ("verify", "Verify a certificate, its chain, its names and its revocation."),
     "key": ("key", "Make, inspect, convert and match private keys."),

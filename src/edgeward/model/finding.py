@@ -65,6 +65,23 @@ class Finding:
         object.__setattr__(self, "said", tuple((who, printable(line, 2000)) for who, line in self.said))
         object.__setattr__(self, "facts", tuple((name, printable(value, 1000)) for name, value in self.facts))
 
+    @staticmethod
+    def from_json(found: dict[str, Any]) -> "Finding":
+        """The inverse of `as_json`; members that are not known are left out."""
+        return Finding(
+            id=found["id"],
+            severity=Severity(found["severity"]),
+            side=Side(found["side"]),
+            what=found["what"],
+            why=tuple(found["why"]),
+            remedies=tuple(
+                Remedy(system=one["system"], command=one["command"], words=one["words"] or "")
+                for one in found["remedies"]
+            ),
+            said=tuple(found["said"].items()),
+            facts=tuple(found["facts"].items()),
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The finding for programs. Fields are only ever added."""
         return {

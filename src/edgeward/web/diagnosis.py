@@ -1,5 +1,6 @@
 """The part of the API that says what is wrong: the failures that were recorded."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -7,8 +8,12 @@ from urllib.parse import parse_qs
 import msgspec
 
 from edgeward.errors import BadRequest
+from edgeward.model.device import Device
 from edgeward.model.failure import Failure
+from edgeward.model.finding import Finding
 from edgeward.model.http import Request, Response
+from edgeward.pki import parse
+from edgeward.services.doctor.story import Circumstances, judge
 from edgeward.web.platform import Platform
 
 MOST = 1000
@@ -27,9 +32,37 @@ async def failures(platform: Platform, request: Request) -> Response:
         since=_moment(asked.get("since")),
         limit=int(limit),
     )
-    return Response(
-        status=200, body=msgspec.json.encode([as_json(one) for one in found]), content_type="application/json"
-    )
+    told = [
+        as_json(one) | {"finding": finding.as_json()}
+        for one, finding in await judged(platform, found, asked.get("node", ""))
+    ]
+    return Response(status=200, body=msgspec.json.encode(told), content_type="application/json")
+
+
+async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -> list[tuple[Failure, Finding]]:
+    """Each record with what it means, by what the authority knows besides. `node`: the one that was asked about."""
+    facts = platform.describe()
+    names = tuple(facts.get("names", ()))
+    server = await platform.store.certificate(bytes.fromhex(facts.get("certificate_sha256", "")))
+    authority = parse.certificate(platform.authorities.active.certificate).subject.rfc4514_string()
+    devices: dict[str, Device | None] = {node: await platform.store.device(node)} if node else {}
+    at: dict[str, Sequence[str]] = {}
+    pairs = []
+    for one in found:
+        if one.node and one.node not in devices:
+            devices[one.node] = await platform.store.device(one.node)
+        if not one.node and one.address not in at:
+            at[one.address] = await platform.store.nodes_at(one.address) if one.address else ()
+        known = Circumstances(
+            names=names,
+            authority=authority,
+            now=platform.now(),
+            nodes=() if one.node else at[one.address],
+            device=devices.get(one.node or node),
+            certified_at=None if server is None else server.issued_at,
+        )
+        pairs.append((one, judge(one, known)))
+    return pairs
 
 
 def as_json(failure: Failure) -> dict[str, Any]:

@@ -246,6 +246,23 @@ ENTRIES = (
         said=(("KubeEdge", "the node name {node} already exists"),),
     ),
     error(
+        "node-has-certificate",
+        Side.CLIENT,
+        "node {node} has a valid certificate already, and a token for a pattern of names enrols new names only",
+        why=("Two machines may call themselves {node}; or the first one was installed anew and lost its certificate.",),
+        remedies=(
+            ("edgeward", "edgeward token new --node {node} > token", "a token for exactly this name replaces the certificate"),
+            ("edgeward", "edgeward nodes", "is the other one online?"),
+        ),
+        said=(("Edgeward", "node {node} already has a valid certificate, and a pattern token enrols new names only"),),
+    ),
+    note(
+        "failures-beyond-count",
+        Side.NETWORK,
+        "so many clients failed in so many ways at a time that not all were told apart ({count})",
+        remedies=(("edgeward", "journalctl -u edgeward -e", "the server's log has some of them, two a second"),),
+    ),
+    error(
         "request-refused",
         Side.SERVER,
         "the server answered {status}: {detail}",
