@@ -7,6 +7,7 @@ applies the profile, writes two durable rows and an audit record for each certif
 include those of the worker processes, and ours those of starting the program.
 """
 
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -33,16 +34,16 @@ def requests(place: Path, count: int) -> None:
         (place / f"edge-{number}.csr").write_bytes(csr.public_bytes(Encoding.PEM))
 
 
-def library(place: Path, out: Path) -> None:
-    """What a script over the library does for each request."""
+def library(place: Path, out: Path, share: int = 0, shares: int = 1) -> None:
+    """What a script over the library does for each request; `shares` of them share the requests."""
     key, issuer = (
         ec.generate_private_key(ec.SECP256R1()),
         x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ca")]),
     )
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     now = datetime.now(UTC)
     usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
-    for path in sorted(place.iterdir()):
+    for path in sorted(place.iterdir())[share::shares]:
         csr = x509.load_pem_x509_csr(path.read_bytes())
         if not csr.is_signature_valid:
             raise SystemExit(f"{path}: bad signature")
@@ -63,6 +64,17 @@ def library(place: Path, out: Path) -> None:
         ):
             builder = builder.add_extension(value, critical)
         (out / f"{path.stem}.crt").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+
+
+def library_on_all_cores(place: Path, out: Path) -> None:
+    """The same script, written for all cores."""
+    cores = os.cpu_count() or 1
+    context = multiprocessing.get_context("fork")
+    working = [context.Process(target=library, args=(place, out, share, cores)) for share in range(cores)]
+    for one in working:
+        one.start()
+    for one in working:
+        one.join()
 
 
 def spent() -> float:
@@ -93,6 +105,7 @@ def main() -> None:
         print(f"{count} requests, {os.cpu_count()} cores")
         for title, work in (
             ("library loop, one core", lambda: library(place / "in", place / "out-library")),
+            ("library loop, all cores", lambda: library_on_all_cores(place / "in", place / "out-all")),
             ("edgeward cert sign", lambda: edgeward("cert", "sign", "in", "--ca-dir", "ca", "--out", "out")),
         ):
             began, before = time.monotonic(), spent()

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import functools
+import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeward import app_offline
-from edgeward.cli import signing
+from edgeward.cli import bench, signing, workers
 from edgeward.errors import Unavailable
 from edgeward.keys.file import FileKeys
 from edgeward.model import audit
@@ -279,58 +281,74 @@ def test_the_wrong_passphrase_opens_nothing(here: Path, monkeypatch: pytest.Monk
 # ------------------------------------------------------------------------------------------------------- many requests
 
 
+SIGN = ("cert", "sign", "in", "--ca-dir", "root", "--profile", "device", "--out", "out")
+
+
+@pytest.fixture(params=["one process", "a process a core"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The tests of many requests, in this process and with others beside it."""
+    if request.param != "one process":
+        monkeypatch.setattr(workers, "MANY", 1)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("processes")
 def test_a_run_that_stopped_goes_on_where_it_was(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vendor_directory(here / "in", 200)
-    sign = ("cert", "sign", "in", "--ca-dir", "root", "--profile", "device", "--out", "out")
-    real, count = signing.write_file, []
+    real, count = bench.write_file, itertools.count(1)
 
-    def full_disk(job: signing.Job, octets: bytes, *, force: bool) -> None:
-        count.append(job)
-        if len(count) > 70:
+    def full_disk(path: str, octets: bytes, *, force: bool) -> None:
+        if next(count) > 35:
             raise Unavailable(problem="no space left on device")
-        real(job, octets, force=force)
+        real(path, octets, force=force)
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(signing, "write_file", full_disk)
-        refused(run(*sign), 69, "no space left")
-    assert len(list((here / "out").glob("*.crt"))) == 70
+        stopped.setattr(bench, "write_file", full_disk)
+        refused(run(*SIGN), 69, "no space left")
+    assert 35 <= len(list((here / "out").glob("*.crt"))) <= 70
     after_the_stop = rows(here / "root")[0]
+    assert CertificateState.PLANNED not in after_the_stop.values()
     (here / "out/edge-0.crt").unlink()
-    assert "200 had their certificate before, 0 refused" in good(run(*sign)).out
-    assert rows(here / "root")[0] == after_the_stop, "nothing was signed twice"
+    again = good(run(*SIGN)).out
+    authorities = {format(certificate(here / ca / "ca.crt").serial_number, "x") for ca in ("root", "site")}
+    issued = {serial for serial, state in after_the_stop.items() if state is CertificateState.ISSUED}
+    assert f"{len(issued) - 2} had their certificate before, 0 refused" in again
     written = list((here / "out").glob("*.crt"))
     assert len(written) == 200
-    assert {format(certificate(path).serial_number, "x") for path in written} <= after_the_stop.keys()
+    states = rows(here / "root")[0]
+    assert {format(certificate(path).serial_number, "x") for path in written} == {
+        serial for serial, state in states.items() if state is CertificateState.ISSUED
+    } - authorities
     report = json.loads((here / "out/report.json").read_text())
-    assert (report["signed"], report["kept"], report["refused"]) == (0, 200, 0)
+    assert (report["signed"] + report["kept"], report["refused"]) == (200, 0)
     assert len(report["results"]) == 200
 
 
-def test_a_killed_run_leaves_no_certificate_without_a_row(here: Path) -> None:
-    vendor_directory(here / "in", 150)
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_killed_run_leaves_no_certificate_without_a_row(here: Path, beside: bool) -> None:
+    """Killed while it signs: by its own hand in one process, and by that of a worker when it has some."""
+    vendor_directory(here / "in", 300)
+    kill = "os.kill(os.getppid(), 9)" if beside else "os._exit(9)"
     script = (
-        "import os, edgeward.cli\nfrom edgeward.services import issuance\nreal, n = issuance.sign, []\n"
-        "def sign(*a):\n    n.append(1)\n    if len(n) > 100: os._exit(9)\n    return real(*a)\n"
-        "if __name__ == '__main__':\n    issuance.sign = sign\n"
-        "    edgeward.cli.main(['cert','sign','in','--ca-dir','root','--profile','device','--out','out'])\n"
+        "import os, edgeward.cli\nfrom edgeward.cli import bench, workers\nreal, n = bench.signed, []\n"
+        f"def signed(*a):\n    n.append(1)\n    if len(n) == 100: {kill}\n    return real(*a)\n"
+        f"bench.signed, workers.MANY = signed, {1 if beside else 10**6}\nos.sched_getaffinity = lambda _: {{0, 1}}\n"
+        "edgeward.cli.main(['cert','sign','in','--ca-dir','root','--profile','device','--out','out'])\n"
     )
     (here / "killed.py").write_text(script)
     source = Path(signing.__file__).parents[2]
-    assert (
-        subprocess.run(
-            [sys.executable, "killed.py"],
-            env=os.environ | {"PYTHONPATH": str(source)},
-            capture_output=True,
-            check=False,
-        ).returncode
-        == 9
+    killed = subprocess.run(
+        [sys.executable, "killed.py"], env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, check=False
     )
-    good(run("cert", "sign", "in", "--ca-dir", "root", "--profile", "device", "--out", "out"))
+    assert killed.returncode == (-9 if beside else 9)
+    good(run(*SIGN))
     states = rows(here / "root")[0]
     assert CertificateState.PLANNED not in states.values(), "what the kill left planned is abandoned"
+    assert CertificateState.ABANDONED in states.values()
     issued = {serial for serial, state in states.items() if state is CertificateState.ISSUED}
     assert {format(certificate(p).serial_number, "x") for p in (here / "out").glob("*.crt")} < issued
-    assert len(issued) == 150 + 2, "one for each request, the root's own, and the intermediate's"
+    assert len(issued) == 300 + 2, "one for each request, the root's own, and the intermediate's"
 
 
 def test_one_bad_request_does_not_stop_the_others(here: Path) -> None:
@@ -359,14 +377,28 @@ def test_one_bad_request_does_not_stop_the_others(here: Path) -> None:
     assert "1 signed, 1 had their certificate before, 3 refused" in again.out
 
 
-def test_processes_of_their_own_check_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vendor_directory(here / "in", 3)
+def test_processes_of_their_own_do_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor_directory(here / "in", 40)
     (here / "in/broken.csr").write_bytes(b"nothing")
-    found = signing.sources(["in"], here / "out")
-    alone = list(signing.check_all(found, lambda _done: None))
-    monkeypatch.setattr(signing, "MANY", 1)
-    assert list(signing.check_all(found, lambda _done: None)) == alone
-    assert [bool(one.error) for one in alone] == [True, False, False, False]
+    monkeypatch.setattr(workers, "MANY", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2})
+    refused(run(*SIGN, "--chain"), 1, "in/broken.csr", "1 of 41 requests were refused")
+    states = rows(here / "root")[0]
+    written = {format(certificate(path).serial_number, "x") for path in (here / "out").glob("*.crt")}
+    assert len(written) == 40
+    assert {states[serial] for serial in written} == {CertificateState.ISSUED}
+    assert not multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_ends_the_run_and_the_next_one_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vendor_directory(here / "in", 40)
+    monkeypatch.setattr(workers, "MANY", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    with monkeypatch.context() as dying:
+        dying.setattr(bench, "signed", lambda *_: os._exit(1))
+        refused(run(*SIGN), 69, "has ended unexpectedly; run the same command again")
+    assert "40 signed" in good(run(*SIGN)).out
+    assert CertificateState.PLANNED not in rows(here / "root")[0].values()
 
 
 def test_several_requests_say_themselves_whom_they_are_for(here: Path) -> None:

@@ -4,6 +4,7 @@ An adapter takes part by a line in `tests.support.places.PLACES`.
 """
 
 import asyncio
+import hashlib
 import inspect
 import ipaddress
 from dataclasses import replace
@@ -22,6 +23,7 @@ from edgeward.errors import (
 )
 from edgeward.model.authority import CertificateState, IssuerState, Reason
 from edgeward.stores import port
+from edgeward.stores.port import Signed
 from edgeward.stores.relational import RelationalStore
 from tests.support.places import Place, actions, refused, story
 from tests.support.rows import (
@@ -247,6 +249,38 @@ def test_planned_then_issued(place: Place) -> None:
         with pytest.raises(Conflict):
             await issue(store, record)
         assert (await actions(store)).count("certificate.issued") == 1
+
+    story(place, tell)
+
+
+def test_many_are_planned_and_issued_together_or_not_at_all(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        records = [new_record(f"edge-{n}") for n in range(50)]
+        await store.plan_many(records)
+        assert list(await store.planned()) == records
+        more = [new_record(f"more-{n}") for n in range(3)]
+        await refused(store, SerialCollision, store.plan_many([*more, records[0]]))
+        assert list(await store.planned()) == records, "one that is there already, and none of the others is written"
+
+        done = [
+            Signed(
+                issuer_id=r.issuer_id,
+                serial=r.serial,
+                der=der_of(r),
+                event=event("certificate.issued", identity=r.identity),
+            )
+            for r in records
+        ]
+        await store.issue_many(done[:40], NOON)
+        await refused(store, Conflict, store.issue_many(done[39:], NOON))
+        assert list(await store.planned()) == records[40:]
+        issued = await store.by_serial(records[0].serial)
+        assert issued is not None
+        assert (issued.der, issued.issued_at) == (der_of(records[0]), NOON)
+        assert await store.certificate(hashlib.sha256(der_of(records[0])).digest()) == issued
+        assert (await actions(store)).count("certificate.issued") == 40
+        await store.plan_many([])
+        await store.issue_many([], NOON)
 
     story(place, tell)
 

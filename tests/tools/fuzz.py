@@ -7,7 +7,6 @@ gives the same inputs; a failing input is written to a file and can be given aga
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import resource
@@ -15,17 +14,12 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeward.errors import EdgewardError
-from edgeward.pki import requests
 from edgeward.pki.formats import jks, pbe, pem, pkcs12
-from edgeward.pki.formats.detect import detect
-from edgeward.pki.formats.item import Item, Kind, leaves, opened
-from edgeward.pki.inspect import asn1_text, describe, text
-from tests.tools import seeds
+from tests.tools.readers import READERS, Reader
 
 MAX_SECONDS = 0.1
 MAX_SIZE = 64 * 1024
@@ -113,112 +107,38 @@ def mutated(seed: bytes, dice: random.Random, others: list[bytes]) -> bytes:
     return bytes(_mutate_octets(bytearray(seed), dice, others))[:MAX_SIZE]
 
 
-def read_everything(data: bytes, dice: random.Random) -> bool:
-    """Feed `data` to every reader. Returns whether any of it could be read."""
-    try:
-        items = detect(data, password=dice.choice((None, seeds.PASSWORD, "")), name=dice.choice(("x.pem", "x.der", "")))
-    except EdgewardError:
-        return False
-    report = describe.together(items, seeds.NOW)
-    json.dumps(report.as_json())
-    for line in text.lines(report):
-        if not line.isprintable():
-            raise AssertionError(f"not printable: {line!r}")
-    for item in items:
-        _draw(item)
-    try:
-        opened(items)
-    except EdgewardError:
-        return False
-    return True
-
-
-def _draw(item: Item) -> None:
-    for leaf in [item, *leaves([item])]:
-        try:
-            if leaf.data and leaf.kind is not Kind.KUBEEDGE_TOKEN:
-                for _ in asn1_text.lines(leaf.data, leaf.kind):
-                    pass
-        except EdgewardError:
-            continue
-
-
-_TYPED = (
-    "/O=Example/CN=web",
-    "CN=web,O=Example",
-    "dns:a.b",
-    "ip:::1",
-    "other:1.2;UTF8:x",
-    "dirname:/CN=x",
-    "rid:1.2.3",
-    "a@b",
-)
-
-
-def type_everything(data: str) -> bool:
-    """Feed `data` to what reads the text that people type."""
-    done = False
-    for reader in (requests.subject, requests.alternative_name):
-        try:
-            reader(data)
-            done = True
-        except EdgewardError:
-            continue
-    return done
-
-
-def seconds_for(octets: bytes, name: str) -> float:
+def seconds_for(octets: bytes, reader: Reader) -> float:
     """CPU seconds to read an input once more."""
     began = time.process_time()
     with contextlib.suppress(Exception):  # what it raises was judged the first time
-        if name == "typed":
-            type_everything(octets.decode("utf-8", "replace"))
-        else:
-            read_everything(octets, random.Random(0))
+        reader.read(octets, random.Random(0))
     return time.process_time() - began
 
 
 def run(
-    count: int, seed: int, *, seconds: float = float("inf"), progress: Callable[[Tally], None] | None = None
+    count: int,
+    seed: int,
+    *,
+    names: Sequence[str] = tuple(READERS),
+    seconds: float = float("inf"),
+    progress: Callable[[Tally], None] | None = None,
 ) -> Tally:
-    """Feed `count` inputs, or as many as `seconds` of CPU allow. The same `seed` gives the same inputs."""
+    """Feed `count` inputs to the readers `names` in turn, or as many as `seconds` of CPU allow. The same `seed` gives the same inputs."""
     lower_limits()
     # A warning with a text of its own for each input would be remembered for ever.
     warnings.simplefilter("ignore")
     dice = random.Random(seed)
-    files = list(seeds.seeds().items())
-    others = [octets for _, octets in files]
+    readers = [(name, READERS[name], list(READERS[name].seeds().items())) for name in names]
+    others = [octets for _, _, files in readers for _, octets in files]
     tally = Tally()
     start = time.process_time()
     for number in range(count):
         if time.process_time() - start > seconds:
             break
-        if number % 20 == 19:
-            name = "typed"
-            octets = bytes(_mutate_octets(bytearray(dice.choice(_TYPED).encode()), dice, others))[:3000]
-        else:
-            name, original = dice.choice(files)
-            octets = mutated(original, dice, others)
-        began = time.process_time()
-        try:
-            done = (
-                type_everything(octets.decode("utf-8", "replace")) if name == "typed" else read_everything(octets, dice)
-            )
-        except Exception:
-            tally.failures.append((f"{name}: {traceback.format_exc()}", octets))
-            if progress:
-                print(tally.failures[-1][0], file=sys.stderr, flush=True)
-            done = False
-        took = time.process_time() - began
-        tally.inputs += 1
-        tally.read += done
-        tally.refused += not done
-        if took > tally.slowest:
-            tally.slowest, tally.slowest_name = took, name
-        if (
-            took > MAX_SECONDS and min(seconds_for(octets, name) for _ in range(3)) > MAX_SECONDS
-        ):  # not the machine's hiccup
-            tally.slow.append((took, name, octets))
+        name, reader, files = readers[number % len(readers)]
+        title, original = dice.choice(files)
+        octets = mutated(original, dice, others)
+        _feed(f"{name}: {title}", reader, octets, dice, tally)
         if number == count // 5:
             tally.memory_early = resident()
         if progress and number % 10_000 == 9_999:
@@ -230,21 +150,51 @@ def run(
     return tally
 
 
+def _feed(name: str, reader: Reader, octets: bytes, dice: random.Random, tally: Tally) -> None:
+    """Feed one input, and put down what became of it."""
+    began = time.process_time()
+    try:
+        done = reader.read(octets, dice)
+    except Exception:  # whatever it is, it should have been mapped
+        tally.failures.append((f"{name}: {traceback.format_exc()}", octets))
+        print(tally.failures[-1][0], file=sys.stderr, flush=True)
+        done = False
+    took = time.process_time() - began
+    tally.inputs += 1
+    tally.read += done
+    tally.refused += not done
+    if took > tally.slowest:
+        tally.slowest, tally.slowest_name = took, name
+    # not the machine's hiccup
+    if took > MAX_SECONDS and min(seconds_for(octets, reader) for _ in range(3)) > MAX_SECONDS:
+        tally.slow.append((took, name, octets))
+
+
 def main() -> int:
     """Run from the command line; 0 when all promises held."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
+    parser.add_argument(
+        "--reader", choices=READERS, action="append", help="feed this reader alone; may be repeated [all]"
+    )
     parser.add_argument("--replay", type=Path, help="feed this one file in place of mutations")
     parser.add_argument("--out", type=Path, default=Path("fuzz-failures"))
     options = parser.parse_args()
     if options.replay:
         lower_limits()
-        began = time.process_time()
-        print(read_everything(options.replay.read_bytes(), random.Random(0)), f"{time.process_time() - began:.3f} s")
+        for name in options.reader or READERS:
+            began = time.process_time()
+            done = READERS[name].read(options.replay.read_bytes(), random.Random(0))
+            print(f"{name}: {'read' if done else 'refused'}, {time.process_time() - began:.3f} s")
         return 0
     print(f"seed {options.seed}")
-    tally = run(options.count, options.seed, progress=lambda so_far: print(so_far.summary(), flush=True))
+    tally = run(
+        options.count,
+        options.seed,
+        names=options.reader or tuple(READERS),
+        progress=lambda so_far: print(so_far.summary(), flush=True),
+    )
     print(tally.summary())
     for number, (_, octets) in enumerate(tally.failures[:20]):
         options.out.mkdir(exist_ok=True)

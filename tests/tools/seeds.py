@@ -5,6 +5,7 @@ Derivations have few rounds, because the fuzzer is about parsers.
 """
 
 import base64
+import functools
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,30 @@ def chain() -> list[x509.Certificate]:
     middle = certificate("middle", "root", ca=True, number=8, issuer_number=7)
     leaf = certificate("edge-1", "middle", number=9, issuer_number=8)
     return [leaf, middle, root]
+
+
+@functools.cache
+def path() -> dict[str, bytes]:
+    """A path that is valid at `NOW`, with a list and an answer about its leaf, by the part that each plays."""
+    leaf, middle, root = chain()
+    crl = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(middle.subject)
+        .last_update(NOW)
+        .next_update(NOW + timedelta(days=1))
+        .add_extension(x509.CRLNumber(1), False)
+        .add_revoked_certificate(
+            x509.RevokedCertificateBuilder(4711, NOW)
+            .add_extension(x509.CRLReason(x509.ReasonFlags.superseded), False)
+            .build()
+        )
+        .sign(key(8), hashes.SHA256())
+    )
+    ders = {
+        name: each.public_bytes(DER)
+        for name, each in zip(("leaf", "middle", "root"), (leaf, middle, root), strict=True)
+    }
+    return ders | {"crl": crl.public_bytes(DER), "ocsp": _ocsp()[1]}
 
 
 def secret_yaml() -> bytes:

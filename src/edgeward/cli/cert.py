@@ -1,22 +1,25 @@
 """`edgeward cert`: certificates for requests that were made elsewhere, from the running authority or from an offline CA."""
 
 import base64
-import dataclasses
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeward import app_offline, files
-from edgeward.cli import cert_more, offline, signing, writing
+from edgeward.cli import cert_more, offline, signing, workers, writing
+from edgeward.cli.bench import Source, occupied
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, json_option, print_json, read_input
-from edgeward.cli.vendor import Checked, checked, request_der
-from edgeward.errors import EdgewardError, Refusal, UsageError
-from edgeward.pki import csr, parse
-
-__all__ = ["command", "request_der"]
+from edgeward.cli.vendor import LIMIT, request_der
+from edgeward.cli.vendor import request as vendor_request
+from edgeward.errors import Refusal, UsageError, printable
+from edgeward.pki import pem
+from edgeward.services import vendor
+from edgeward.services.offline import chain_below_root
 
 
 class SomeRefused(Refusal):
@@ -78,8 +81,10 @@ def sign(data: Path, as_json: bool, csrs: tuple[str, ...], **options: Any) -> No
         if options["profile"] is None:
             options["profile"] = "device"
         _check_names(csrs, options)
-        many = len(csrs) > 1 or Path(csrs[0]).is_dir()
-        offline.run(_many(csrs, as_json, options) if many else _single(csrs[0], as_json, options))
+        if len(csrs) > 1 or Path(csrs[0]).is_dir():
+            _many(csrs, as_json, options)
+        else:
+            offline.run(_single(csrs[0], as_json, options))
         return
     only = {name: value for name, value in options.items() if value and name not in {"node", "out", "yes"}}
     if only:
@@ -94,7 +99,7 @@ def sign(data: Path, as_json: bool, csrs: tuple[str, ...], **options: Any) -> No
 
 
 def _by_authority(data: Path, as_json: bool, request: str, node: str, out: Path | None) -> None:
-    der = request_der(read_input(request, parse.MAX_REQUEST * 2))
+    der = request_der(read_input(request, LIMIT))
     signed = Client(data).call("POST", "/v1/certificates", {"node": node, "csr": base64.b64encode(der).decode()})
     for dropped in signed["dropped"]:
         click.echo(f"dropped: the request asked for {dropped}", err=True)
@@ -118,18 +123,6 @@ def _check_names(csrs: tuple[str, ...], options: dict[str, Any]) -> None:
         raise UsageError(problem="--node, --name and --san are for one CSR; several say themselves whom they are for")
 
 
-def _batch(found: app_offline.Opened, sources: list[signing.Source], options: dict[str, Any]) -> signing.Batch:
-    return signing.Batch(
-        profile=offline.lasting(found.profiles[options["profile"]], options["days"]),
-        sources=sources,
-        identity=options["node"] if options["node"] is not None else options["name"],
-        sans=offline.alternative_names(options["sans"]),
-        again=options["again"],
-        force=options["force"],
-        chain=options["chain"],
-    )
-
-
 def _agreed(question: str, options: dict[str, Any]) -> None:
     if not options["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
         click.confirm(question, abort=True, err=True)
@@ -137,64 +130,80 @@ def _agreed(question: str, options: dict[str, Any]) -> None:
 
 async def _single(request: str, as_json: bool, options: dict[str, Any]) -> None:
     """One request: any error is the command's own. It is signed even if its key has a certificate."""
-    given: Checked = checked(request, read_input(request, parse.MAX_REQUEST * 2))
+    requested = vendor_request(read_input(request, LIMIT))
     out = options["out"] if options["out"] is not None else Path("-")
     if out.is_dir():
         out /= "certificate.crt" if request == "-" else Path(request).with_suffix(".crt").name
+    if str(out) != "-" and not options["force"] and occupied(str(out)):
+        raise writing.WillNotOverwrite(name=out)
     now = app_offline.now()
     async with offline.opened(options["ca_dir"], options["passphrase_file"]) as found:
-        batch = dataclasses.replace(_batch(found, [], options), again=True)
-        job = signing.Job(source=signing.Source(name=request, out=out))
-        signing.decide(job, found.ca, batch, csr.proven(given.der), now)
-        signing.show_dropped([job])
+        profile = offline.lasting(found.profiles[options["profile"]], options["days"])
+        identity = options["node"] if options["node"] is not None else options["name"]
+        wanted = vendor.wanted(profile, requested, identity, offline.alternative_names(options["sans"]))
+        plan = found.ca.preview(wanted, requested, now)
+        for dropped in plan.dropped:
+            click.echo(f"dropped: the request asks for {printable(dropped)}", err=True)
         ca = found.ca.signing.certificate.subject.rfc4514_string()
-        who = job.wanted.identity if job.wanted is not None else ""
         if options["dry_run"]:
-            click.echo(f"would sign {request}: {batch.profile.name} {who} by {ca}", err=True)
+            click.echo(f"would sign {request}: {profile.name} {wanted.identity} by {ca}", err=True)
             return
-        _agreed(f"Sign {request}: {batch.profile.name} {who} by {ca}?", options)
-        problems: list[EdgewardError] = []
-        text: list[bytes] = []
-        await signing.sign(found.ca, batch, [job], lambda _job, octets: text.append(octets), now, problems.append)
-        for problem in problems:
-            raise problem
+        _agreed(f"Sign {request}: {profile.name} {wanted.identity} by {ca}?", options)
+        issued = await found.ca.sign(wanted, requested, now)
+        text = pem.encode("CERTIFICATE", issued.der)
+        if options["chain"]:
+            text += offline.chain_pem(chain_below_root(found.ca.chain))
+        decision = found.ca.decided(wanted, plan)
     if str(out) != "-":
-        writing.write(str(out), text[0], secret=False, force=options["force"])
+        writing.write(str(out), text, secret=False, force=options["force"])
+    job = signing.Job(source=Source(request, str(out)), decision=decision)
+    job.done("signed", issued.serial, plan.not_after)
     if as_json:
-        print_json(job.row | {"pem": text[0].decode()})
+        print_json(job.row | {"pem": text.decode()})
     elif str(out) == "-":
-        click.echo(text[0].decode(), nl=False)
+        click.echo(text.decode(), nl=False)
     else:
-        click.echo(f"{out}: certificate {job.serial} for {who}, valid until {job.not_after:%Y-%m-%d}")
+        click.echo(f"{out}: certificate {job.serial} for {wanted.identity}, valid until {plan.not_after:%Y-%m-%d}")
 
 
-async def _many(csrs: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
+def _many(csrs: tuple[str, ...], as_json: bool, options: dict[str, Any]) -> None:
     """Many requests: each stands for itself, and the run ends with 1 when one was refused."""
     out = options["out"]
     if out is None and not options["dry_run"]:
         raise UsageError(problem="say into which directory the certificates go: --out DIR")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(problem=f"{out} is no directory, and there are several certificates to write")
-    now = app_offline.now()
     sources = signing.sources(csrs, out or Path("signed"))
+    with workers.working(sources) as working:
+        jobs, done = offline.run(_sign_many(sources, working, options))
+    _tell(jobs, done, as_json, None if options["dry_run"] else out)
+
+
+async def _sign_many(
+    sources: list[Source], working: Sequence[workers.Worker], options: dict[str, Any]
+) -> tuple[list[signing.Job], dict[str, Any]]:
+    now = app_offline.now()
     async with offline.opened(options["ca_dir"], options["passphrase_file"]) as found:
-        batch = dataclasses.replace(_batch(found, sources, options), progress=signing.progress)
-        jobs = signing.prepare(found.ca, batch, now)
+        batch = signing.Batch(
+            profile=offline.lasting(found.profiles[options["profile"]], options["days"]),
+            sources=sources,
+            again=options["again"],
+            force=options["force"],
+            chain=options["chain"],
+            progress=signing.progress,
+        )
+        jobs = await signing.prepare(found.ca, batch, working, now)
         signing.show_dropped(jobs)
         waiting = [job for job in jobs if not job.status]
         if options["dry_run"]:
             for job in waiting:
-                click.echo(
-                    f"would sign {job.source.name}: {batch.profile.name} {job.wanted.identity if job.wanted else ''}"
-                )
+                identity = job.decision.identity if job.decision is not None else ""
+                click.echo(f"would sign {job.source.name}: {batch.profile.name} {identity}")
         else:
             ca = found.ca.signing.certificate.subject.rfc4514_string()
             _agreed(f"Sign {len(waiting)} requests ({batch.profile.name}) by {ca}?", options)
-            await signing.sign(
-                found.ca, batch, jobs, lambda job, octets: signing.write_file(job, octets, force=options["force"]), now
-            )
-        done = signing.report(batch, found.ca, jobs)
-    _tell(jobs, done, as_json, None if options["dry_run"] else out)
+            await signing.sign(found.ca, batch, jobs, working, now)
+        return jobs, signing.report(batch, found.ca, jobs)
 
 
 def _tell(jobs: list[signing.Job], done: dict[str, Any], as_json: bool, out: Path | None) -> None:
@@ -203,7 +212,7 @@ def _tell(jobs: list[signing.Job], done: dict[str, Any], as_json: bool, out: Pat
         out.mkdir(parents=True, exist_ok=True)
         writing.write(str(out / "report.json"), signing.report_json(done), secret=False, force=True)
         writing.write(str(out / "report.txt"), signing.report_text(done).encode(), secret=False, force=True)
-        signing.settle()
+        os.sync()
     for job in refused[:10]:
         click.echo(f"refused: {job.source.name}: {job.error}", err=True)
     if len(refused) > 10:

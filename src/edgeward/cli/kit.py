@@ -15,10 +15,10 @@ from edgeward import app_offline, files
 from edgeward.cli import offline, output, reading, writing
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, read_input
-from edgeward.cli.vendor import checked
+from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError, printable
 from edgeward.keys import generate
-from edgeward.pki import csr, keys, names, parse, pem, requests
+from edgeward.pki import csr, keys, names, pem, requests
 from edgeward.pki.csr import Requested
 from edgeward.pki.formats import pkcs8
 from edgeward.pki.formats.item import Item, Kind
@@ -174,12 +174,12 @@ async def _ca_key(options: dict[str, Any]) -> bytes:
 def _requested(options: dict[str, Any]) -> tuple[PrivateKeyTypes | None, Requested, bytes]:
     """The key, if it is made here, and the request with its DER."""
     if options["request"] is not None:
-        given = checked(options["request"], read_input(options["request"], parse.MAX_REQUEST * 2))
-        return None, csr.proven(given.der), given.der
+        octets = request_der(read_input(options["request"], LIMIT))
+        return None, csr.requested(octets), octets
     key = generate.new(options["kind"])
     name = names.node_name(options["node"])
     octets = requests.build(requests.Wish(subject=requests.subject(f"CN={name}")), key)
-    return key, csr.proven(octets), octets
+    return key, csr.requested(octets), octets
 
 
 # ------------------------------------------------------------------------------------------------------------------ files

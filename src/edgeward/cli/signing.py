@@ -8,13 +8,11 @@ gone. Files are written after their rows, and a file that holds something else i
 import asyncio
 import collections
 import contextlib
-import errno
-import multiprocessing
+import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
@@ -23,27 +21,24 @@ from typing import Any
 
 import click
 import msgspec
-from cryptography import x509
 
 from edgeward import app_offline
-from edgeward.cli import offline
-from edgeward.cli.vendor import Checked, check
+from edgeward.cli import bench, offline
+from edgeward.cli.bench import Brief, Problem, Source
+from edgeward.cli.workers import Worker
 from edgeward.cli.writing import WillNotOverwrite
 from edgeward.errors import EdgewardError, PolicyRefused, Unavailable, UsageError, printable
-from edgeward.pki import csr, names, pem
-from edgeward.pki.csr import Requested
+from edgeward.pki import pem
+from edgeward.pki.formats import pkcs8
 from edgeward.pki.profile import Profile
-from edgeward.services import vendor
-from edgeward.services.offline import OfflineCa, Wanted, chain_below_root
+from edgeward.services.bulk import Decision
+from edgeward.services.offline import OfflineCa, chain_below_root
 
-MANY = 256
-"""Requests from which on the checks are worth processes of their own, which take a third of a second to start."""
+TOGETHER = 256
+"""Certificates whose rows share a transaction: enough to share a sync among, few enough that every core has some at any time."""
 
-TOGETHER = 1024
-"""Certificates on their way at a time: two of the store's transactions, one being written and one being filled."""
-
-WRITTEN = 256
-"""Certificates that are handed to the thread that writes files at a time."""
+AHEAD = 3
+"""Batches of one worker on their way at a time: one whose rows are being written, one being signed, one being written to files."""
 
 LINES = 1000
 """Certificates between two lines of progress where nobody watches a bar."""
@@ -53,47 +48,42 @@ EXAMPLES = 3
 _ENDINGS = {".csr", ".req", ".pem", ".der", ".p10"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A request to sign: its file, and where its certificate goes."""
-
-    name: str
-    out: Path
-
-
 @dataclass(slots=True, kw_only=True)
 class Job:
     """One request on its way. `status` ends as `signed`, `kept` (there was a certificate before) or `refused`."""
 
     source: Source
-    requested: Requested | None = None
-    wanted: Wanted | None = None
-    dropped: tuple[str, ...] = ()
+    decision: Decision | None = None
+    occupied: bool = False
     status: str = ""
     serial: str = ""
     not_after: datetime | None = None
-    der: bytes = b""
     error: str = ""
     hint: str = ""
     exit_status: int = 0
 
-    def refuse(self, error: EdgewardError) -> None:
-        """It ends here, with this error."""
-        self.status, self.error, self.hint, self.exit_status = "refused", str(error), error.hint, error.exit_status
+    def refuse(self, problem: Problem) -> None:
+        """It ends here, with this problem."""
+        self.status, self.error, self.hint = "refused", problem.error, problem.hint
+        self.exit_status = problem.exit_status
+
+    def done(self, status: str, serial: str, not_after: datetime) -> None:
+        """It has its certificate."""
+        self.status, self.serial, self.not_after = status, serial, not_after
 
     @property
     def row(self) -> dict[str, Any]:
         """The line of the report."""
         found: dict[str, Any] = {"request": self.source.name, "status": self.status}
-        if self.wanted is not None:
-            found |= {"identity": self.wanted.identity, "names": [names.show(name) for name in self.wanted.names]}
+        if self.decision is not None:
+            found |= {"identity": self.decision.identity, "names": list(self.decision.names)}
         if self.status == "refused":
             return found | {"error": self.error, "hint": self.hint}
         return found | {
-            "certificate": str(self.source.out),
+            "certificate": self.source.out,
             "serial": self.serial,
             "not_after": self.not_after,
-            "dropped": list(self.dropped),
+            "dropped": [] if self.decision is None else list(self.decision.dropped),
         }
 
 
@@ -103,14 +93,16 @@ class Batch:
 
     profile: Profile
     sources: Sequence[Source]
-    identity: str | None = None
-    sans: tuple[x509.GeneralName, ...] = ()
     again: bool = False
     force: bool = False
     chain: bool = False
     progress: Callable[[str, int], "contextlib.AbstractContextManager[Callable[[int], None]]"] = field(
         default=lambda _title, _total: contextlib.nullcontext(lambda _done: None)
     )
+
+    def behind(self, ca: OfflineCa) -> bytes:
+        """PEM to write behind each certificate."""
+        return offline.chain_pem(chain_below_root(ca.chain)) if self.chain else b""
 
 
 def sources(inputs: Sequence[str], out: Path) -> list[Source]:
@@ -123,7 +115,7 @@ def sources(inputs: Sequence[str], out: Path) -> list[Source]:
         if Path(given).is_dir():
             found += _inside(given, out)
         else:
-            found.append(Source(name=given, out=out / Path(given).with_suffix(".crt").name))
+            found.append(Source(given, str(out / Path(given).with_suffix(".crt").name)))
     if not found:
         raise UsageError(problem=f"there are no requests ({', '.join(sorted(_ENDINGS))}) in {', '.join(inputs)}")
     twice = [path for path, count in collections.Counter(source.out for source in found).items() if count > 1]
@@ -142,202 +134,130 @@ def _inside(directory: str, out: Path) -> list[Source]:
             stem, ending = os.path.splitext(name)  # noqa: PTH122  # a Path for each of thousands costs more than the rest
             path = f"{parent.rstrip('/')}/{name}" if parent != "." else name
             if ending.lower() in _ENDINGS and not name.startswith(".") and not os.path.islink(path):  # noqa: PTH114  # the same
-                found.append(Source(name=path, out=place / f"{stem}.crt"))
+                found.append(Source(path, f"{place}/{stem}.crt"))
     return found
 
 
-def check_all(found: Sequence[Source], progress: Callable[[int], None]) -> Iterator[Checked]:
-    """The requests of `found`, checked in order; on all cores when there are many."""
-    paths = [source.name for source in found]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if len(paths) < MANY or cores < 2:
-        for name in paths:
-            progress(1)
-            yield check(name)
-        return
-    context = multiprocessing.get_context("forkserver" if sys.platform != "win32" else "spawn")
-    with ProcessPoolExecutor(cores, mp_context=context) as pool:
-        for checked in pool.map(check, paths, chunksize=64):
-            progress(1)
-            yield checked
+async def prepare(ca: OfflineCa, batch: Batch, workers: Sequence[Worker], now: datetime) -> list[Job]:
+    """Decide what every request gets that the workers have read; nothing is signed and nothing recorded."""
+    jobs = [Job(source=source) for source in batch.sources]
+    brief = Brief(
+        key=pkcs8.encode(ca.signing.key),
+        chain=ca.chain,
+        trust_domain=ca.terms.trust_domain,
+        profile=batch.profile,
+        behind=batch.behind(ca),
+        force=batch.force,
+        at=now,
+    )
+    with batch.progress("checking", len(jobs)) as progress:
 
+        async def decide(worker: Worker) -> None:
+            await worker.ask("brief", brief)
+            for places in _batches(range(len(worker.share))):
+                for place, answer in zip(places, await worker.ask("decide", places), strict=True):
+                    job = jobs[worker.share[place]]
+                    if isinstance(answer, Problem):
+                        job.refuse(answer)
+                    else:
+                        job.decision, job.occupied = answer
+                progress(len(places))
 
-def prepare(ca: OfflineCa, batch: Batch, now: datetime) -> list[Job]:
-    """Check every request and decide what each would get; nothing is signed and nothing recorded."""
-    jobs: list[Job] = []
-    with batch.progress("checking", len(batch.sources)) as progress:
-        for source, checked in zip(batch.sources, check_all(batch.sources, progress), strict=True):
-            job = Job(source=source, error=checked.error, hint=checked.hint, exit_status=checked.status)
-            jobs.append(job)
-            if checked.error:
-                job.status = "refused"
-                continue
-            try:
-                decide(job, ca, batch, csr.proven(checked.der), now)
-            except EdgewardError as error:
-                job.refuse(error)
-    _one_key_a_name(jobs)
+        await _all(decide(worker) for worker in workers)
+    _one_key_a_name(jobs, batch.profile)
     return jobs
 
 
-def decide(job: Job, ca: OfflineCa, batch: Batch, requested: Requested, now: datetime) -> None:
-    """Put down what a request is to get. Raises why it gets nothing."""
-    job.requested = requested
-    job.wanted = vendor.wanted(batch.profile, requested, batch.identity, batch.sans)
-    job.dropped = ca.preview(job.wanted, requested, now).dropped
-
-
-def _one_key_a_name(jobs: Sequence[Job]) -> None:
+def _one_key_a_name(jobs: Sequence[Job], profile: Profile) -> None:
     """Refuse requests with different keys that say that they are the same node: at most one of them is, and nobody here knows which."""
+    if profile.name == "server":
+        return
     claims: dict[str, dict[bytes, list[Job]]] = {}
     for job in jobs:
-        if job.wanted is not None and job.requested is not None and job.wanted.profile.name != "server":
-            claims.setdefault(job.wanted.identity, {}).setdefault(job.requested.spki, []).append(job)
+        if job.decision is not None:
+            claims.setdefault(job.decision.identity, {}).setdefault(job.decision.spki_sha256, []).append(job)
     for identity, keys in claims.items():
-        for job in [job for asking in keys.values() for job in asking] if len(keys) > 1 else []:
-            job.refuse(PolicyRefused((f"requests of this run with {len(keys)} different keys are all for {identity}",)))
+        if len(keys) > 1:
+            why = PolicyRefused((f"requests of this run with {len(keys)} different keys are all for {identity}",))
+            for job in itertools.chain(*keys.values()):
+                job.refuse(Problem.of(why))
 
 
-async def sign(
-    ca: OfflineCa,
-    batch: Batch,
-    jobs: Sequence[Job],
-    write: Callable[[Job, bytes], None],
-    now: datetime,
-    refused: Callable[[EdgewardError], object] = lambda _error: None,
-) -> None:
-    """Sign what was prepared and write it: `write` is called, in a thread, with each certificate's PEM, its row being durable, and
-    `refused` with the error of each that is refused. Raises `Unavailable` when the store or the disk fails: then all would.
+async def sign(ca: OfflineCa, batch: Batch, jobs: Sequence[Job], workers: Sequence[Worker], now: datetime) -> None:
+    """Sign what was prepared and write it. Raises `Unavailable` when the store, the disk or a worker fails: then all would.
 
-    Up to `TOGETHER` are on their way at a time, so that their rows share transactions and one is signed while others are synced.
+    The rows of a batch are durable before its certificates are signed, and issued before its files are written. Batches overtake each
+    other, so that the store, the disk and every core have work at any time.
     """
-    waiting = [job for job in jobs if not job.status]
-    with batch.progress("signing", len(waiting)) as progress, ThreadPoolExecutor(1) as disk:
-        behind = offline.chain_pem(chain_below_root(ca.chain)) if batch.chain else b""
-        outbox = _Outbox(write, refused, progress, disk, behind)
-        queue = iter(waiting)
+    with batch.progress("signing", sum(not job.status for job in jobs)) as progress:
 
-        async def work() -> None:
-            for job in queue:
-                try:
-                    await _sign_one(ca, batch, job, now)
-                except Unavailable:
-                    raise
-                except EdgewardError as error:
-                    job.refuse(error)
-                    refused(error)
-                outbox.add(job)
+        async def work(worker: Worker, batches: Iterator[Sequence[int]]) -> None:
+            for places in batches:
+                await _sign_batch(ca, batch, {place: jobs[worker.share[place]] for place in places}, worker, now)
+                progress(len(places))
+
+        async def share(worker: Worker) -> None:
+            waiting = [place for place, number in enumerate(worker.share) if not jobs[number].status]
+            batches = _batches(waiting)
+            await _all(work(worker, batches) for _ in range(AHEAD))
 
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(TOGETHER, len(waiting))):
-                    group.create_task(work())
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        await outbox.close()
+            await _all(share(worker) for worker in workers)
+        except BaseException:
+            with contextlib.suppress(Unavailable):  # then the next run does it, before anything else
+                await ca.settle(now)
+            raise
 
 
-class _Outbox:
-    """What was signed and is to be written, some at a time, by the one thread of `disk`."""
-
-    def __init__(
-        self,
-        write: Callable[[Job, bytes], None],
-        refused: Callable[[EdgewardError], object],
-        progress: Callable[[int], None],
-        disk: ThreadPoolExecutor,
-        behind: bytes,
-    ) -> None:
-        self._write = write
-        self._refused = refused
-        self._progress = progress
-        self._disk = disk
-        self._behind = behind
-        self._ready: list[Job] = []
-        self._writing: list[asyncio.Future[None]] = []
-
-    def add(self, job: Job) -> None:
-        """This one is done."""
-        self._ready.append(job)
-        if len(self._ready) >= WRITTEN:
-            self._flush()
-
-    async def close(self) -> None:
-        """Write the rest. Raises the `Unavailable` of any write."""
-        self._flush()
-        await asyncio.gather(*self._writing)
-
-    def _flush(self) -> None:
-        some, self._ready = self._ready, []
-        self._writing.append(asyncio.get_running_loop().run_in_executor(self._disk, self._put, some))
-        self._progress(len(some))
-
-    def _put(self, some: list[Job]) -> None:
-        for job in some:
-            if job.status == "refused":
-                continue
-            try:
-                self._write(job, pem.encode("CERTIFICATE", job.der) + self._behind)
-            except Unavailable:
-                raise
-            except EdgewardError as error:
-                job.refuse(error)
-                self._refused(error)
+def _batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (places[start : start + TOGETHER] for start in range(0, len(places), TOGETHER))
 
 
-async def _sign_one(ca: OfflineCa, batch: Batch, job: Job, now: datetime) -> None:
-    wanted, requested = job.wanted, job.requested
-    if wanted is None or requested is None:
+async def _sign_batch(ca: OfflineCa, batch: Batch, jobs: dict[int, Job], worker: Worker, now: datetime) -> None:
+    """The road for the jobs at these places of the worker's share: those that have a certificate keep it."""
+    going: dict[int, Decision] = {}
+    for place, job in jobs.items():
+        if job.decision is None:
+            continue
+        record = None if batch.again else await ca.present(batch.profile, job.decision, now)
+        if record is not None and record.der is not None:
+            job.done("kept", record.serial, record.not_after)
+            _write(job, pem.encode("CERTIFICATE", record.der) + batch.behind(ca), batch.force)
+        elif job.occupied:
+            job.refuse(Problem.of(WillNotOverwrite(name=job.source.out)))
+        else:
+            going[place] = job.decision
+    if not going:
         return
-    record = None if batch.again else await ca.present(wanted, requested.spki, now)
-    if record is not None and record.der is not None:
-        job.status, job.serial, job.der, job.not_after = "kept", record.serial, record.der, record.not_after
-        return
-    if not batch.force and str(job.source.out) != "-" and _size(str(job.source.out)):
-        raise WillNotOverwrite(name=job.source.out)
-    issued = await ca.sign(wanted, requested, now)
-    job.status, job.serial, job.der = "signed", issued.serial, issued.der
-    job.not_after = None if issued.plan is None else issued.plan.not_after
+    places = tuple(going)
+    await ca.plan_many(batch.profile, list(going.values()), now)
+    ders = await worker.ask("sign", places)
+    await ca.issue_many(batch.profile, list(zip(going.values(), ders, strict=True)), now)
+    for place, decision in going.items():
+        jobs[place].done("signed", decision.serial, decision.not_after)
+    for place, problem in await worker.ask("write", places):
+        if problem.fatal:
+            raise Unavailable(problem=problem.error)
+        jobs[place].refuse(problem)
 
 
-def _size(path: str) -> int:
-    """The octets of a file; 0 when it is not there or was left empty by a crash."""
+def _write(job: Job, octets: bytes, force: bool) -> None:
     try:
-        return os.lstat(path).st_size
-    except OSError:
-        return 0
+        bench.write_file(job.source.out, octets, force=force)
+    except Unavailable:
+        raise
+    except EdgewardError as error:
+        job.refuse(Problem.of(error))
 
 
-def write_file(job: Job, octets: bytes, *, force: bool) -> None:
-    """Write a certificate of many: whole or not at all, without waiting for the disk at each (`settle` does it once)."""
-    path = str(job.source.out)
-    parent, _, name = path.rpartition("/")
-    temporary = f"{parent or '.'}/.{name}.{os.getpid()}.tmp"
+async def _all(work: Iterator[Coroutine[Any, Any, None]]) -> None:
+    """Do all of it at once; the first failure ends the rest and is raised as it is."""
     try:
-        if _size(path):
-            if not job.source.out.is_symlink() and job.source.out.read_bytes() == octets:
-                return
-            if not force:
-                raise WillNotOverwrite(name=path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(temporary, flags, 0o644)
-        except FileNotFoundError:
-            job.source.out.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(temporary, flags, 0o644)
-        try:
-            if os.write(descriptor, octets) != len(octets):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)  # noqa: PTH105  # a Path for each of thousands costs more than the call
-    except OSError as error:
-        raise Unavailable(problem=f"{path}: {(error.strerror or str(error)).lower()}") from error
-
-
-def settle() -> None:
-    """Have the disk keep what was written."""
-    os.sync()
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def show_dropped(jobs: Sequence[Job]) -> None:
@@ -345,7 +265,7 @@ def show_dropped(jobs: Sequence[Job]) -> None:
     heap: dict[str, list[str]] = {}
     for job in jobs:
         if not job.status:
-            for dropped in job.dropped:
+            for dropped in () if job.decision is None else job.decision.dropped:
                 heap.setdefault(dropped, []).append(job.source.name)
     if len(jobs) > 1:
         merged: dict[str, list[str]] = {}

@@ -1,10 +1,10 @@
 """A vendor's request on its way in: the one CSR in a file, checked here or in a process of its own. Light, because workers load it."""
 
-from dataclasses import dataclass
-from pathlib import Path
+import os
 
-from edgeward.errors import EdgewardError, TooLarge, Unreadable
+from edgeward.errors import TooLarge, Unavailable, Unreadable
 from edgeward.pki import csr, parse, pem
+from edgeward.pki.csr import Requested
 
 _REQUEST_LABELS = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 
@@ -12,36 +12,24 @@ LIMIT = 2 * parse.MAX_REQUEST
 """Octets of a file with a CSR: PEM is a third longer than DER, and people paste words around it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """A file that was read: the DER of its request, whose signature holds; or what is wrong, and what to do about it."""
-
-    name: str
-    der: bytes = b""
-    error: str = ""
-    hint: str = ""
-    status: int = 0
-
-
-def check(name: str) -> Checked:
-    """Read the CSR in the file `name` and check it. Every failure is in the answer."""
+def request_in(name: str) -> Requested:
+    """The CSR in the file `name`, its signature checked. Raises what is wrong with it, or `Unavailable` when it cannot be read."""
     try:
-        with Path(name).open("rb") as file:
-            octets = file.read(LIMIT + 1)
-        if len(octets) > LIMIT:
-            raise TooLarge(what="the file", limit=LIMIT)
-        return checked(name, octets)
-    except EdgewardError as error:
-        return Checked(name=name, error=str(error), hint=error.hint, status=error.exit_status)
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            octets = os.read(descriptor, LIMIT + 1)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
-        return Checked(name=name, error=(getattr(error, "strerror", None) or str(error)).lower(), status=69)
+        raise Unavailable(problem=(getattr(error, "strerror", None) or str(error)).lower()) from error
+    return request(octets)
 
 
-def checked(name: str, octets: bytes) -> Checked:
-    """The CSR in `octets`, checked. Raises what is wrong with it."""
-    der = request_der(octets)
-    csr.requested(der)
-    return Checked(name=name, der=der)
+def request(octets: bytes) -> Requested:
+    """The one CSR in `octets`, PEM or DER, its signature checked. Raises what is wrong with it."""
+    if len(octets) > LIMIT:
+        raise TooLarge(what="the file", limit=LIMIT)
+    return csr.requested(request_der(octets))
 
 
 def request_der(octets: bytes) -> bytes:

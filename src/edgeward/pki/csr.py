@@ -62,24 +62,14 @@ def prove(unproven: Unproven) -> Requested:
     csr = unproven.csr
     if not parse.guarded("certificate request", lambda: csr.is_signature_valid):
         raise BadProof
-    return Requested(public_key=unproven.key, spki=unproven.spki, subject=csr.subject, extensions=tuple(csr.extensions))
+    return Requested(
+        public_key=unproven.key, spki=unproven.spki, subject=unproven.subject, extensions=unproven.extensions
+    )
 
 
 def requested(der: bytes) -> Requested:
     """`read` and `prove` in one."""
     return prove(read(der))
-
-
-def proven(der: bytes) -> Requested:
-    """The facts of a request that `requested` has accepted before, here or in a process of ours: nothing is judged again."""
-    parsed, subject, extensions = parse.request_fields(der)
-    key = parse.public_key(parsed)
-    return Requested(
-        public_key=key,  # type: ignore[arg-type]  # `requested` lets only kinds pass that sign
-        spki=parse.spki(key),
-        subject=subject,
-        extensions=extensions,
-    )
 
 
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -244,13 +244,35 @@ def _event(order: Order, plan: Plan, serial: str) -> Event:
         actor=order.actor,
         action="certificate.issued",
         object=f"certificate:{serial}",
-        facts={
-            "profile": plan.profile,
-            "identity": plan.identity,
-            "evidence": order.evidence,
-            "address": order.address,
-            "not_after": plan.not_after.isoformat(),
-            "replaces": order.replaces,
-            "dropped": list(plan.dropped),
-        },
+        facts=facts_of(
+            plan.profile,
+            plan.identity,
+            order.evidence,
+            plan.not_after,
+            plan.dropped,
+            address=order.address,
+            replaces=order.replaces,
+        ),
     )
+
+
+def facts_of(
+    profile: str,
+    identity: str,
+    evidence: str,
+    not_after: datetime,
+    dropped: Sequence[str],
+    *,
+    address: str = "",
+    replaces: str | None = None,
+) -> dict[str, str | int | list[str] | None]:
+    """What the audit log says of a certificate that was issued."""
+    return {
+        "profile": profile,
+        "identity": identity,
+        "evidence": evidence,
+        "address": address,
+        "not_after": not_after.isoformat(),
+        "replaces": replaces,
+        "dropped": list(dropped),
+    }

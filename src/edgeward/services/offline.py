@@ -7,7 +7,6 @@ issuer, and beside it the certificates above that one, up to the root. Whoever s
 
 import base64
 import dataclasses
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +18,16 @@ from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, 
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin
-from edgeward.pki import csr, parse
+from edgeward.pki import csr, names, parse
 from edgeward.pki import keys as key_rules
 from edgeward.pki.csr import Requested
-from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Plan, decide, serial_number
+from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Issuing, Plan, decide, serial_number
 from edgeward.pki.profile import Profile
 from edgeward.pki.verify import constraints, facts
 from edgeward.services.authorities import SERVER_SETTING
+from edgeward.services.bulk import Decision
 from edgeward.services.issuance import Issuance, Issued, Order, SigningIssuer
-from edgeward.stores.port import Store
+from edgeward.stores.port import Signed, Store
 
 _ABOVE = "offline-ca-above"
 EVIDENCE = "operator:offline"
@@ -41,6 +41,57 @@ class Wanted:
     profile: Profile
     identity: str
     names: tuple[x509.GeneralName, ...] = ()
+
+    @property
+    def grant(self) -> Grant:
+        """What it entitles to."""
+        return Grant(identity=self.identity, names=self.names, strict=False)
+
+    def every_name(self, trust_domain: str) -> tuple[x509.GeneralName, ...]:
+        """Its names, and those that follow from its identity."""
+        return self.profile.names(self.identity, trust_domain) + self.names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what an offline CA decides, beside the request: the CA that signs, the path above it with its constraints, the trust domain."""
+
+    issuing: Issuing
+    path: tuple[facts.Facts, ...]
+    trust_domain: str
+
+    @staticmethod
+    def of(chain: Sequence[bytes], issuing: Issuing, trust_domain: str) -> "Terms":
+        """The terms of the CA at the head of `chain` (DER, the root last)."""
+        return Terms(issuing=issuing, path=tuple(facts.read(der) for der in chain), trust_domain=trust_domain)
+
+    def decide(self, wanted: Wanted, requested: Requested, now: datetime, octets: bytes) -> Plan:
+        """The certificate for `requested`, which an operator vouches for: what it asks for beyond `wanted` is dropped and the plan says
+        so. `octets` become the serial. Raises `PolicyRefused`, also for names that the constraints of the path do not allow."""
+        self.check_names(wanted)
+        return decide(
+            wanted.profile,
+            requested,
+            wanted.grant,
+            issuer=self.issuing,
+            trust_domain=self.trust_domain,
+            now=now,
+            serial=serial_number(octets),
+        )
+
+    def check_names(self, wanted: Wanted) -> None:
+        """Raise `PolicyRefused` for names that the constraints of the path do not allow."""
+        if not any(ca.has(x509.OID_NAME_CONSTRAINTS) for ca in self.path):
+            return
+        subject = wanted.profile.subject(wanted.identity, self.trust_domain)
+        name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
+        self.check_subject(name, wanted.every_name(self.trust_domain))
+
+    def check_subject(self, subject: x509.Name, granted: tuple[x509.GeneralName, ...] = ()) -> None:
+        """The same for a subject as it stands."""
+        broken = constraints.violations(subject, granted, self.path)
+        if broken:
+            raise PolicyRefused(tuple(broken))
 
 
 class NoCa(NotFound):
@@ -68,7 +119,7 @@ class OfflineCa:
         self._actor = actor
         self._signing: SigningIssuer | None = None
         self._above: tuple[bytes, ...] = ()
-        self._path: tuple[facts.Facts, ...] = ()
+        self._terms: Terms | None = None
 
     # ------------------------------------------------------------------------------------------------ making and loading
 
@@ -113,8 +164,8 @@ class OfflineCa:
         self._signing = SigningIssuer.of(active, self._keys.signer(active.key))
         text = await self._store.setting(_ABOVE)
         self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))
-        self._path = tuple(facts.read(der) for der in self.chain)
-        await self._road().recover(now)
+        self._terms = Terms.of(self.chain, self.signing.facts, self._trust_domain)
+        await self.settle(now)
 
     async def _active(self) -> Issuer | None:
         return next((i for i in await self._store.issuers() if i.state is IssuerState.ACTIVE), None)
@@ -142,54 +193,68 @@ class OfflineCa:
 
     # ------------------------------------------------------------------------------------------------------------ signing
 
+    @property
+    def terms(self) -> Terms:
+        """On what it decides."""
+        if self._terms is None:
+            raise NoCa(name=self._place)
+        return self._terms
+
     def preview(self, wanted: Wanted, requested: Requested, now: datetime) -> Plan:
-        """What `sign` would sign. Raises `PolicyRefused` as it does. Nothing is recorded."""
-        self._check_names(wanted)
-        return decide(
-            wanted.profile,
-            requested,
-            Grant(identity=wanted.identity, names=wanted.names, strict=False),
-            issuer=self.signing.facts,
-            trust_domain=self._trust_domain,
-            now=now,
-            serial=serial_number(bytes(SERIAL_OCTETS)),
-        )
+        """What `sign` would sign, but for its serial. Raises `PolicyRefused` as it does. Nothing is recorded."""
+        return self.terms.decide(wanted, requested, now, bytes(SERIAL_OCTETS))
+
+    def decided(self, wanted: Wanted, plan: Plan) -> Decision:
+        """What a plan says, for reports."""
+        return Decision.of(plan, wanted.every_name(self._trust_domain))
+
+    async def settle(self, now: datetime) -> None:
+        """Abandon what is planned: nobody else uses this store, so nobody will sign it."""
+        await self._road().recover(now)
 
     async def sign(self, wanted: Wanted, requested: Requested, now: datetime) -> Issued:
         """A certificate for `requested`, which an operator vouches for: what it asks for beyond `wanted` is dropped and the plan says so.
 
         Raises `PolicyRefused`, also for names that the constraints of this CA or of one above do not allow.
         """
-        self._check_names(wanted)
-        grant = Grant(identity=wanted.identity, names=wanted.names, strict=False)
-        return await self._road(wanted.profile).issue(self._order(wanted.profile, requested, grant, now))
+        self.terms.check_names(wanted)
+        return await self._road(wanted.profile).issue(self._order(wanted.profile, requested, wanted.grant, now))
 
     def _order(self, profile: Profile, requested: Requested, grant: Grant, now: datetime) -> Order:
         return Order(
             profile=profile.name, requested=requested, grant=grant, actor=self._actor, evidence=EVIDENCE, at=now
         )
 
-    def _check_names(self, wanted: Wanted) -> None:
-        if not any(ca.has(x509.OID_NAME_CONSTRAINTS) for ca in self._path):
-            return
-        subject = wanted.profile.subject(wanted.identity, self._trust_domain)
-        name = x509.Name([x509.NameAttribute(oid, value) for oid, value in subject])
-        granted = wanted.profile.names(wanted.identity, self._trust_domain) + wanted.names
-        broken = constraints.violations(name, granted, self._path)
-        if broken:
-            raise PolicyRefused(tuple(broken))
+    async def plan_many(self, profile: Profile, decisions: Sequence[Decision], now: datetime) -> None:
+        """The planned rows of certificates that were decided on the terms of this CA, in one transaction, before any is signed."""
+        issuer = self.signing.issuer.id
+        await self._store.plan_many([decision.record(issuer, profile.name, EVIDENCE, now) for decision in decisions])
 
-    async def present(self, wanted: Wanted, spki: bytes, now: datetime) -> CertificateRecord | None:
-        """The valid certificate that this CA gave this key under this profile, for this identity and these names; None when there is
-        none."""
-        granted = set(wanted.profile.names(wanted.identity, self._trust_domain) + wanted.names)
-        for record in await self._store.certificates_of_key(hashlib.sha256(spki).digest()):
+    async def issue_many(self, profile: Profile, signed: Sequence[tuple[Decision, bytes]], now: datetime) -> None:
+        """The rows and audit records of certificates (DER) that were signed as they were planned, in one transaction, before anybody
+        gets one."""
+        issuer = self.signing.issuer.id
+        done = [
+            Signed(
+                issuer_id=issuer,
+                serial=decision.serial,
+                der=der,
+                event=decision.event(profile.name, self._actor, EVIDENCE, now),
+            )
+            for decision, der in signed
+        ]
+        await self._store.issue_many(done, now)
+
+    async def present(self, profile: Profile, decision: Decision, now: datetime) -> CertificateRecord | None:
+        """The valid certificate that this CA gave the key of `decision` under this profile, for its identity and its names; None when
+        there is none."""
+        for record in await self._store.certificates_of_key(decision.spki_sha256):
             fits = (record.issuer_id, record.profile, record.identity) == (
                 self.signing.issuer.id,
-                wanted.profile.name,
-                wanted.identity,
+                profile.name,
+                decision.identity,
             )
-            if fits and record.der is not None and record.valid_at(now) and _names(record.der) == granted:
+            if fits and record.der is not None and record.valid_at(now) and _names(record.der) == {*decision.names}:
                 return record
         return None
 
@@ -221,7 +286,7 @@ class OfflineCa:
                 permitted=rules.permitted or tuple(limits.permitted_subtrees or ()),
                 excluded=(*rules.excluded, *(limits.excluded_subtrees or ())),
             )
-        self._check_subject(certificate.subject)
+        self.terms.check_subject(certificate.subject)
         identity = certificate.subject.rfc4514_string()
         grant = Grant(
             identity=identity, not_after=certificate.not_valid_after_utc, cross=CrossCertified.of(certificate)
@@ -232,11 +297,6 @@ class OfflineCa:
     def _room(self) -> int | None:
         above = self.signing.facts.path_length
         return None if above is None else max(0, above - 1)
-
-    def _check_subject(self, subject: x509.Name) -> None:
-        broken = constraints.violations(subject, (), self._path)
-        if broken:
-            raise PolicyRefused(tuple(broken))
 
     async def audit(self) -> list[AuditRecord]:
         """The whole audit log, oldest first."""
@@ -253,9 +313,9 @@ class OfflineCa:
         return exported
 
 
-def _names(der: bytes) -> set[x509.GeneralName]:
+def _names(der: bytes) -> set[str]:
     return {
-        name
+        names.show(name)
         for extension in parse.certificate(der).extensions
         if isinstance(extension.value, x509.SubjectAlternativeName)
         for name in extension.value

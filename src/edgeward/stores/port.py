@@ -64,6 +64,16 @@ class Standing:
     key_is_known: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A certificate that was signed for a planned row, and what the audit log is to say of it."""
+
+    issuer_id: int
+    serial: str
+    der: bytes
+    event: Event
+
+
 class Store(Protocol):
     """Rows and their rules. Raises `StoreUnavailable` from any method when the database cannot be reached or written."""
 
@@ -123,6 +133,12 @@ class Store(Protocol):
     async def adopt(self, record: CertificateRecord, event: Event) -> None:
         """Write the issued row of a certificate that another cloud made, and make its device known. `NodeBlocked`, or
         `NodeHasCertificate`: the identity has another valid certificate, or one was adopted for it before, or this one is here already."""
+    async def plan_many(self, records: Sequence[CertificateRecord]) -> None:
+        """Write planned rows without conditions, all of them or none. `SerialCollision` when one of the serials exists."""
+        ...
+
+    async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
+        """planned -> issued, all of them or none. `Conflict` when one of the rows is not planned any more."""
         ...
 
     async def planned(self) -> Sequence[CertificateRecord]:

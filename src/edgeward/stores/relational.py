@@ -1,6 +1,7 @@
 """The store over any engine that speaks the shared SQL: the port's methods as reads and units of writing."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores import rows, sql, sql_failures, sql_queue
-from edgeward.stores.port import Admission, Standing, TokenUse
+from edgeward.stores.port import Admission, Signed, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.rows import Row, milliseconds
@@ -200,6 +201,28 @@ class RelationalStore:
         steps = _admission_steps(record, Admission(at=record.planned_at))
         steps.append(Step(sql.ADOPT, rows.certificate_row(record), refused))
         await self._writer.submit(Unit(steps=tuple(steps), events=(event,)))
+    async def plan_many(self, records: Sequence[CertificateRecord]) -> None:
+        """Write planned rows without conditions, all or none."""
+
+        def taken() -> EdgewardError:
+            return SerialCollision(serial=f"one of {len(records)}")
+
+        steps = [Step(sql.PLAN, {**rows.certificate_row(one), "new_name_only": 0}, taken) for one in records]
+        await self._writer.submit(Unit(steps=tuple(steps)))
+
+    async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
+        """planned -> issued, all or none."""
+
+        def overtaken() -> EdgewardError:
+            return Conflict(what=f"one of {len(issued)} certificates is not planned any more")
+
+        moment = milliseconds(at)
+        steps = []
+        for one in issued:
+            row = {"issuer_id": one.issuer_id, "serial": one.serial, "der": one.der, "at": moment}
+            row["fingerprint"] = hashlib.sha256(one.der).digest()
+            steps.append(Step(sql.ISSUE, row, overtaken))
+        await self._writer.submit(Unit(steps=tuple(steps), events=tuple(one.event for one in issued)))
 
     async def planned(self) -> Sequence[CertificateRecord]:
         """Rows of this replica that were planned and never signed, or signed and never recorded as issued."""

@@ -1,13 +1,17 @@
 """Brings a database to the present schema: Alembic's migrations, the same ones for every engine."""
 
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy.ext.compiler import compiles
+
+from edgeward.errors import StoreUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,3 +31,13 @@ def upgrade(connection: sqlalchemy.Connection) -> None:
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
     connection.commit()
+
+
+def upgrade_sqlite(connection: sqlite3.Connection) -> None:
+    """The same on a connection of the standard library's. Raises `StoreUnavailable` when the database is not ours."""
+    engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connection, poolclass=sqlalchemy.pool.StaticPool)
+    try:
+        with engine.connect() as borrowed:
+            upgrade(borrowed)
+    except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {error}") from error

@@ -180,7 +180,7 @@ class Writer:
     def _run(self, units: list[Unit]) -> list[Any]:
         """Run the statements of every unit in an open transaction; the result of each, or the exception it ends with."""
         try:
-            if len(units) > 1 and all(unit.work is None for unit in units):
+            if sum(len(unit.steps) for unit in units) > 1 and all(unit.work is None for unit in units):
                 try:
                     return self._all_at_once(units)
                 except (StoreUnavailable, Lost):
