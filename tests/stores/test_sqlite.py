@@ -4,6 +4,8 @@ import asyncio
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,16 @@ def test_the_schema_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreUnavailable):
         open_store(path)
+
+
+def test_a_store_whose_schema_is_the_newest_opens_without_what_makes_schemas(tmp_path: Path) -> None:
+    """Half of the start of a short command would be that."""
+    asyncio.run(open_store(tmp_path / "store.db").close())
+    script = (
+        "import sys\nfrom edgeward.stores.sqlite import open_store\n"
+        "open_store(sys.argv[1])\nprint(sorted(m for m in ('alembic', 'sqlalchemy') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "store.db"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -166,29 +166,39 @@ def occupied(path: str) -> bool:
 
 
 def write_file(path: str, octets: bytes, *, force: bool) -> None:
-    """Write a certificate of many: whole or not at all, without waiting for the disk at each (`os.sync` does it once for all).
+    """Write a certificate of many, without waiting for the disk at each (`os.sync` does it once for all). What a crash left of this very
+    file, its beginning or nothing, is completed.
 
     Raises `WillNotOverwrite` for a file that holds something else, `Unavailable` when the disk says no.
     """
-    parent, _, name = path.rpartition("/")
-    temporary = f"{parent or '.'}/.{name}.{os.getpid()}.tmp"
     try:
-        if occupied(path):
-            if not os.path.islink(path) and Path(path).read_bytes() == octets:  # noqa: PTH114  # a Path for each of thousands is dear
-                return
-            if not force:
-                raise WillNotOverwrite(name=path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(temporary, flags, 0o644)
+            _write_new(path, octets)
         except FileNotFoundError:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(temporary, flags, 0o644)
-        try:
-            if os.write(descriptor, octets) != len(octets):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(descriptor)
-        os.replace(temporary, path)  # noqa: PTH105  # the same
+            _write_new(path, octets)
+        except FileExistsError:
+            _write_over(Path(path), octets, force)
     except OSError as error:
         raise Unavailable(problem=f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _write_new(path: str, octets: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        if os.write(descriptor, octets) != len(octets):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        os.close(descriptor)
+
+
+def _write_over(path: Path, octets: bytes, force: bool) -> None:
+    found = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    if found == octets:
+        return
+    if not force and (found is None or not octets.startswith(found)):
+        raise WillNotOverwrite(name=path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    _write_new(str(temporary), octets)
+    temporary.replace(path)
