@@ -207,7 +207,8 @@ class RelationalStore:
         def taken() -> EdgewardError:
             return SerialCollision(serial=f"one of {len(records)}")
 
-        steps = [Step(sql.PLAN, {**rows.certificate_row(one), "new_name_only": 0}, taken) for one in records]
+        more = {"new_name_only": 0, "replica": self._replicas.name}
+        steps = [Step(sql.PLAN, {**rows.certificate_row(one), **more}, taken) for one in records]
         await self._writer.submit(Unit(steps=tuple(steps)))
 
     async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
