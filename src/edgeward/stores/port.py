@@ -133,6 +133,7 @@ class Store(Protocol):
     async def adopt(self, record: CertificateRecord, event: Event) -> None:
         """Write the issued row of a certificate that another cloud made, and make its device known. `NodeBlocked`, or
         `NodeHasCertificate`: the identity has another valid certificate, or one was adopted for it before, or this one is here already."""
+
     async def plan_many(self, records: Sequence[CertificateRecord]) -> None:
         """Write planned rows without conditions, all of them or none. `SerialCollision` when one of the serials exists."""
         ...

@@ -201,6 +201,7 @@ class RelationalStore:
         steps = _admission_steps(record, Admission(at=record.planned_at))
         steps.append(Step(sql.ADOPT, rows.certificate_row(record), refused))
         await self._writer.submit(Unit(steps=tuple(steps), events=(event,)))
+
     async def plan_many(self, records: Sequence[CertificateRecord]) -> None:
         """Write planned rows without conditions, all or none."""
 
