@@ -149,7 +149,7 @@ def test_with_its_space_used_up_it_refuses_whole_writes_and_goes_on_when_there_i
         pytest.skip("its space is not ours to take; tests/faults/test_postgres.py fills its disk")
 
     async def tell(store: RelationalStore) -> None:
-        connection = store._writer._engine._connection  # type: ignore[attr-defined]  # the one way to take SQLite's space away
+        connection = store._writer._engine.connection  # type: ignore[attr-defined]  # the one way to take SQLite's space away
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count={pages + 40}").fetchone()
         await _full(store, lambda: connection.execute("PRAGMA max_page_count=100000").fetchone())

@@ -21,7 +21,7 @@ def test_t17_a_new_token_carries_pin_and_hints_and_its_secret_is_kept_nowhere() 
             assert (made.node, made.uses, made.used, made.expires_at) == ("edge-1", 3, 0, NOON + timedelta(hours=2))
             assert list(await w.tokens.list()) == [made]
             secret = text.reveal().rpartition(".")[2]
-            dump = "\n".join(w.store._writer._engine._connection.iterdump())  # type: ignore[attr-defined]  # every row there is
+            dump = "\n".join(w.store._writer._engine.connection.iterdump())  # type: ignore[attr-defined]  # every row there is
             assert secret not in dump
             assert secret.encode().hex() not in dump.lower()
             assert made.digest.hex() in dump.lower()

@@ -41,7 +41,7 @@ def test_t47_a_symbolic_link_in_its_place_is_not_followed(tmp_path: Path) -> Non
 
 def test_every_commit_is_synced(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
-    connection = store._writer._engine._connection  # type: ignore[attr-defined]  # a pragma is a matter of the connection
+    connection = store._writer._engine.connection  # type: ignore[attr-defined]  # a pragma is a matter of the connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     assert connection.execute("PRAGMA foreign_keys").fetchone() == (1,)

@@ -16,7 +16,7 @@ from tests.support.rows import admission, enrolled, event, new_issuer, new_recor
 async def _statements(store: RelationalStore) -> list[str]:
     """What the writer's connection executes from now on."""
     seen: list[str] = []
-    store._writer._engine._connection.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # counts what the disk is asked
+    store._writer._engine.connection.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # counts what the disk is asked
     return seen
 
 
@@ -49,7 +49,7 @@ def test_when_every_write_is_refused_nothing_is_committed() -> None:
         )
         assert all(isinstance(one, EdgewardError) for one in refused)
         assert seen.count("COMMIT") == 0
-        assert not store._writer._engine._connection.in_transaction  # type: ignore[attr-defined]
+        assert not store._writer._engine.connection.in_transaction  # type: ignore[attr-defined]
         await store.close()
 
     asyncio.run(story())

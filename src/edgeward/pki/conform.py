@@ -21,16 +21,16 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
 
     Raises `NotConforming` with every difference: ours is the fault, and the certificate must not leave.
     """
-    certificate = parse.guarded("signed certificate", lambda: x509.load_der_x509_certificate(der))
+    certificate, extensions = parse.guarded("signed certificate", lambda: _read(der))
     actual = (
         certificate.version,
         certificate.serial_number,
         tuple([(attribute.oid, attribute.value) for attribute in certificate.subject]),
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
-        # the whole SubjectPublicKeyInfo stands in what was signed, and the extensions, the one other place for it, are compared too
-        plan.spki in certificate.tbs_certificate_bytes,
-        list(certificate.extensions),
+        # the whole SubjectPublicKeyInfo stands in it, and the extensions, the one other place for it, are compared too
+        plan.spki in der,
+        extensions,
     )
     planned = (
         x509.Version.v3,
@@ -42,13 +42,29 @@ def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None
         [planned.extension for planned in plan.extensions],
     )
     differences = [name for name, one, other in zip(_FIELDS, actual, planned, strict=True) if one != other]
-    if certificate.issuer.public_bytes() != plan.issuer:
+    if not _names_issuer(der, plan.issuer):
         differences.append("issuer")
     if issuer_key is not None and not _signed_by(certificate, issuer_key):
         differences.append("signature")
     if differences:
         raise NotConforming(differences=", ".join(differences))
     return certificate
+
+
+def _read(der: bytes) -> tuple[x509.Certificate, list[x509.Extension[x509.ExtensionType]]]:
+    certificate = x509.load_der_x509_certificate(der)
+    return certificate, list(certificate.extensions)
+
+
+def _names_issuer(der: bytes, issuer: bytes) -> bool:
+    """Whether `issuer` (a Name, as it stands in the CA's certificate) is what follows version, serial and algorithm in a certificate
+    that the library has read. The octets have to be the same (RFC 5280 section 7.1), so they are compared and not their meaning."""
+    at = 0
+    for _ in range(2):  # Certificate, TBSCertificate
+        at += 2 if der[at + 1] < 0x80 else 2 + (der[at + 1] & 0x7F)
+    for _ in range(3):  # all shorter than 128 octets: [0] version, serialNumber, signature
+        at += 2 + der[at + 1]
+    return der.startswith(issuer, at)
 
 
 def _signed_by(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:

@@ -6,7 +6,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from edgeward.errors import BadProof, UnsupportedKey
-from edgeward.pki import keys, parse
+from edgeward.pki import keys, parse, tbs
+from edgeward.pki.tbs import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,10 +17,17 @@ class Requested:
     public_key: CertificatePublicKeyTypes
     spki: bytes
     """The key as DER SubjectPublicKeyInfo."""
-    subject: x509.Name | None
+    request: x509.CertificateSigningRequest | None
     """None for a key of our own, of which nothing was asked."""
+    known: Subject | None
+    """The subject, where its octets said that it is the one that was expected."""
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     """The extensions asked for (PKCS#9 extensionRequest, RFC 2985 section 5.4.2)."""
+
+    @property
+    def subject(self) -> x509.Name | None:
+        """The subject of the request, if there is a request."""
+        return None if self.request is None else self.request.subject
 
     @property
     def names(self) -> tuple[x509.GeneralName, ...]:
@@ -36,14 +44,17 @@ class Unproven:
     csr: x509.CertificateSigningRequest
     key: CertificatePublicKeyTypes
     spki: bytes
-    subject: x509.Name
+    known: Subject | None
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
 
 
-def read(der: bytes) -> Unproven:
+def read(der: bytes, likely: Subject | None = None) -> Unproven:
     """The PKCS#10 request in `der`, its key sound. Raises `Unreadable` or `TooLarge` (not a CSR), `UnsupportedKey` (a key nobody
-    should certify): the requester's fault. The key is judged before any signature, so that a giant key costs no arithmetic."""
-    csr, subject, extensions = parse.request_fields(der)
+    should certify): the requester's fault. The key is judged before any signature, so that a giant key costs no arithmetic.
+
+    `likely` is the subject that it should have: where its octets are just that, nobody need take them apart.
+    """
+    csr, extensions, same = parse.request_fields(der, () if likely is None else tbs.spellings(likely))
     key = parse.public_key(csr)
     weak = keys.weaknesses(key)
     if weak:
@@ -52,7 +63,7 @@ def read(der: bytes) -> Unproven:
         csr=csr,
         key=key,  # type: ignore[arg-type]  # `weaknesses` lets only kinds pass that sign
         spki=parse.spki(key),
-        subject=subject,
+        known=likely if same else None,
         extensions=extensions,
     )
 
@@ -63,7 +74,11 @@ def prove(unproven: Unproven) -> Requested:
     if not parse.guarded("certificate request", lambda: csr.is_signature_valid):
         raise BadProof
     return Requested(
-        public_key=unproven.key, spki=unproven.spki, subject=unproven.subject, extensions=unproven.extensions
+        public_key=unproven.key,
+        spki=unproven.spki,
+        request=csr,
+        known=unproven.known,
+        extensions=unproven.extensions,
     )
 
 
@@ -74,4 +89,4 @@ def requested(der: bytes) -> Requested:
 
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
     """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
-    return Requested(public_key=key, spki=parse.spki(key), subject=None, extensions=())
+    return Requested(public_key=key, spki=parse.spki(key), request=None, known=None, extensions=())

@@ -21,7 +21,8 @@ def length(octets: int) -> bytes:
 
 def tlv(tag: int, content: bytes) -> bytes:
     """One value with the single identifier octet `tag` (tag numbers over 30 do not occur in what we write)."""
-    return bytes((tag,)) + length(len(content)) + content
+    size = len(content)
+    return (bytes((tag, size)) if size < 0x80 else bytes((tag,)) + length(size)) + content
 
 
 def sequence(*parts: bytes) -> bytes:

@@ -9,7 +9,7 @@ and the plan says what was dropped.
 
 import functools
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
@@ -176,7 +176,7 @@ def decide(
         not_after=end,
         public_key=requested.public_key,
         spki=requested.spki,
-        extensions=_extensions(profile, requested, granted, grant.cross, issuer),
+        extensions=_extensions(profile, algorithm, requested, granted, grant.cross, issuer),
         name=b"" if grant.cross is None else grant.cross.subject.public_bytes(),
         dropped=tuple(excess),
     )
@@ -188,7 +188,7 @@ def _leaves_room(above: int | None, wanted: int | None) -> bool:
 
 
 def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datetime) -> tuple[datetime, datetime]:
-    start, end = now - min(profile.backdate, profile.lifetime * BACKDATE_FRACTION), now + profile.lifetime
+    start, end = now - _backdate(profile.backdate, profile.lifetime), now + profile.lifetime
     if grant.not_after is not None:
         end = min(end, grant.not_after)
     if issuer is not None:
@@ -196,16 +196,31 @@ def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datet
     return start.replace(microsecond=0), end.replace(microsecond=0)
 
 
+@functools.lru_cache(maxsize=64)
+def _backdate(wanted: timedelta, lifetime: timedelta) -> timedelta:
+    return min(wanted, lifetime * BACKDATE_FRACTION)
+
+
 def _excess(
     profile: Profile, requested: Requested, subject: Subject, granted: tuple[x509.GeneralName, ...]
 ) -> list[str]:
     """Everything the request asks for beyond what it gets, in words. A key of our own asks for nothing. Without a `subject` to compare
     with, the names in the request's own are not looked at."""
-    if requested.subject is None:
+    if requested.request is None:
         return []
+    excess = [] if requested.known == subject else _excess_subject(requested.request.subject, subject)
+    if requested.extensions:
+        excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
+        purposes = {PURPOSES[purpose] for purpose in profile.purposes}
+        for extension in requested.extensions:
+            excess += _excess_extension(extension, purposes)
+    return excess
+
+
+def _excess_subject(wanted: x509.Name, subject: Subject) -> list[str]:
     excess = []
     asked: dict[x509.ObjectIdentifier, list[str]] = {NameOID.COMMON_NAME: [], NameOID.ORGANIZATION_NAME: []}
-    for attribute in requested.subject:
+    for attribute in wanted:
         if attribute.oid in asked:
             asked[attribute.oid].append(str(attribute.value))
         elif attribute.oid not in _TOLERATED_ATTRIBUTES:
@@ -218,11 +233,6 @@ def _excess(
         organizations = asked[NameOID.ORGANIZATION_NAME]
         if organizations and organizations != [given.get(NameOID.ORGANIZATION_NAME)]:
             excess.append(f"organization {', '.join(organizations)}")
-    if requested.extensions:
-        excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
-        purposes = {PURPOSES[purpose] for purpose in profile.purposes}
-        for extension in requested.extensions:
-            excess += _excess_extension(extension, purposes)
     return excess
 
 
@@ -244,17 +254,18 @@ def _excess_extension(extension: x509.Extension[x509.ExtensionType], purposes: s
 
 def _extensions(
     profile: Profile,
+    algorithm: str,
     requested: Requested,
     granted: tuple[x509.GeneralName, ...],
     cross: CrossCertified | None,
     issuer: Issuing | None,
 ) -> tuple[Planned, ...]:
     """The extensions of the certificate in the order in which they are written. RFC 5280 section 4.2.1."""
-    own = x509.SubjectKeyIdentifier(tbs.key_identifier(requested.spki) if cross is None else cross.key_identifier)
+    own = tbs.key_identifier(requested.spki) if cross is None else cross.key_identifier
     planned = (
-        *profile.extensions(keys.algorithm(requested.public_key)),
-        tbs.extension(own, False),
-        _authority_key_identifier(own.digest if issuer is None else issuer.key_identifier),
+        *profile.extensions(algorithm),
+        tbs.subject_key_identifier(own),
+        _authority_key_identifier(own if issuer is None else issuer.key_identifier),
     )
     return (*planned, tbs.extension(x509.SubjectAlternativeName(granted), False)) if granted else planned
 
@@ -272,7 +283,7 @@ def sign(plan: Plan, key: CertificateIssuerPrivateKeyTypes) -> bytes:
         signature=scheme,
         issuer=plan.issuer,
         validity=(plan.not_before, plan.not_after),
-        subject=plan.name or plan.subject,
+        subject=plan.name or tbs.name(plan.subject),
         spki=plan.spki,
         extensions=[planned.encoded for planned in plan.extensions],
     )

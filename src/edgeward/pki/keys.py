@@ -4,6 +4,7 @@ The checks are those of the CA/Browser Forum's Baseline Requirements 6.1.1.3 tha
 (Fermat, 100 rounds), small factors, and keys made by the ROCA library.
 """
 
+import functools
 import math
 
 from cryptography.hazmat.primitives import hashes
@@ -38,11 +39,19 @@ _ROCA_RESIDUES = {p: frozenset(pow(65537, e, p) for e in range(p)) for p in _ROC
 
 def algorithm(key: PublicKeyTypes) -> str:
     """The name of a key's algorithm as profiles spell it (`ec-p256`, `rsa`, `ed25519`, …); `unsupported` for any other."""
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        return _EC.get(key.curve.name, "unsupported")
-    if isinstance(key, rsa.RSAPublicKey):
+    family = _family(type(key))
+    return family if family is not None else _EC.get(key.curve.name, "unsupported")  # type: ignore[union-attr]  # EC
+
+
+@functools.lru_cache(maxsize=64)
+def _family(kind: type) -> str | None:
+    """The algorithm of every key of this class, None for EC, where the curve says it. The library's classes are abstract ones, and
+    asking those takes longer than everything else here."""
+    if issubclass(kind, ec.EllipticCurvePublicKey):
+        return None
+    if issubclass(kind, rsa.RSAPublicKey):
         return "rsa"
-    return next((name for kind, name in _OTHER if isinstance(key, kind)), "unsupported")
+    return next((name for each, name in _OTHER if issubclass(kind, each)), "unsupported")
 
 
 def issuer_key(key: PrivateKeyTypes) -> CertificateIssuerPrivateKeyTypes:
@@ -68,9 +77,11 @@ def describe(key: PublicKeyTypes) -> str:
 
 def weaknesses(key: PublicKeyTypes) -> tuple[str, ...]:
     """Every reason not to certify `key`; empty for a sound one. Bounded work: under a millisecond for RSA of up to 8192 bits."""
-    if isinstance(key, rsa.RSAPublicKey):
-        return tuple(_rsa_weaknesses(key.public_numbers().n, key.public_numbers().e))
-    if algorithm(key) == "unsupported":
+    name = algorithm(key)
+    if name == "rsa":
+        numbers = key.public_numbers()  # type: ignore[union-attr]  # an RSA key
+        return tuple(_rsa_weaknesses(numbers.n, numbers.e))  # type: ignore[union-attr]
+    if name == "unsupported":
         return (f"{describe(key)} keys are not certified here",)
     return ()
 

@@ -102,6 +102,11 @@ def organizations(name: x509.Name) -> tuple[str, ...]:
     return tuple(str(a.value) for a in name.get_attributes_for_oid(x509.oid.NameOID.ORGANIZATION_NAME))
 
 
+def node_subject(node: str) -> tuple[tuple[x509.ObjectIdentifier, str], ...]:
+    """The subject of a KubeEdge edge certificate, its inverse."""
+    return (x509.oid.NameOID.ORGANIZATION_NAME, NODES_ORGANIZATION), (x509.oid.NameOID.COMMON_NAME, NODE_PREFIX + node)
+
+
 def node_of(subject: x509.Name) -> str | None:
     """The node that a KubeEdge edge certificate's subject names: exactly one O=system:nodes and one CN=system:node:<name>; else None."""
     names = common_names(subject)

@@ -112,23 +112,33 @@ def certificate_request(der: bytes) -> x509.CertificateSigningRequest:
 
 
 def request_fields(
-    der: bytes,
-) -> tuple[x509.CertificateSigningRequest, x509.Name, tuple[x509.Extension[x509.ExtensionType], ...]]:
-    """Like `certificate_request`, with its subject and its extensions, which the library would parse again at every access."""
+    der: bytes, likely: tuple[bytes, ...] = ()
+) -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], bool]:
+    """Like `certificate_request`, with its extensions, which the library would parse again at every access, and whether its subject is
+    one of the Names (DER) in `likely`, which are sound and so are not read."""
     _bounded(der, "certificate request", MAX_REQUEST)
 
-    def read() -> tuple[x509.CertificateSigningRequest, x509.Name, tuple[x509.Extension[x509.ExtensionType], ...]]:
+    def read() -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], bool]:
         parsed = x509.load_der_x509_csr(der)
-        subject, extensions = parsed.subject, tuple(parsed.extensions)
+        extensions = tuple(parsed.extensions)
         for extension in extensions:
             _ = extension.value
         _ = parsed.signature, parsed.signature_algorithm_oid
-        _touch_name(subject)
+        same = bool(likely) and der.startswith(likely, _subject_at(der))
+        if not same:
+            _touch_name(parsed.subject)
         for attribute in parsed.attributes:
             _ = attribute.value
-        return parsed, subject, extensions
+        return parsed, extensions, same
 
     return guarded("certificate request", read)
+
+
+def _subject_at(der: bytes) -> int:
+    """Where the subject begins in a request that the library has read: inside two SEQUENCEs, behind the version, which is INTEGER 0."""
+    inside = 2 if der[1] < 0x80 else 2 + (der[1] & 0x7F)
+    length = der[inside + 1]
+    return inside + 5 + (0 if length < 0x80 else length & 0x7F)
 
 
 def crl(der: bytes) -> x509.CertificateRevocationList:

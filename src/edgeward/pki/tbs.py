@@ -24,6 +24,7 @@ Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
 
 _VERSION_3 = der.explicit(0, der.integer(2))
 _NAME_OIDS = {oid: der.oid(oid.dotted_string) for oid in (x509.NameOID.ORGANIZATION_NAME, x509.NameOID.COMMON_NAME)}
+_KEY_IDENTIFIER = der.sequence(der.oid("2.5.29.14"), der.octet_string(der.octet_string(bytes(20))))[:-20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +63,19 @@ def encode(
     signature: Scheme,
     issuer: bytes,
     validity: tuple[datetime, datetime],
-    subject: Subject | bytes,
+    subject: bytes,
     spki: bytes,
     extensions: Iterable[bytes],
 ) -> bytes:
-    """TBSCertificate in DER, of parts that are encoded (`issuer`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`: one Extension
-    each, `subject`: a Name, if it is octets) and of values; the times are UTC to the second."""
+    """TBSCertificate in DER, of parts that are encoded (`issuer` and `subject`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`:
+    one Extension each) and of values; the times are UTC to the second."""
     return der.sequence(
         _VERSION_3,
         der.integer(serial),
         signature.identifier,
         issuer,
         der.sequence(time(validity[0]), time(validity[1])),
-        subject if isinstance(subject, bytes) else name(subject),
+        subject,
         spki,
         der.explicit(3, der.sequence(*extensions)),
     )
@@ -87,9 +88,18 @@ class Planned(NamedTuple):
     encoded: bytes
 
 
-def name(subject: Subject) -> bytes:
-    """A Name in DER, its values as UTF8String. RFC 5280 section 4.1.2.4."""
-    return der.sequence(*[_relative_name(oid, value) for oid, value in subject])
+def name(subject: Subject, kind: int = der.UTF8_STRING) -> bytes:
+    """A Name in DER, its values as UTF8String or as another `kind` of string of the same octets. RFC 5280 section 4.1.2.4."""
+    names = []
+    for oid, value in subject:
+        octets = value.encode()
+        names.append(_before_value(oid, len(octets), kind) + octets)
+    return der.tlv(der.SEQUENCE, b"".join(names))
+
+
+def spellings(subject: Subject) -> tuple[bytes, bytes]:
+    """`subject` in the two encodings that are in use: as UTF8String (OpenSSL, this project), as PrintableString (Go)."""
+    return name(subject), name(subject, der.PRINTABLE_STRING)
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,17 +133,32 @@ def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
 
 
 @functools.lru_cache(maxsize=256)
-def _relative_name(oid: x509.ObjectIdentifier, value: str) -> bytes:
-    return der.tlv(der.SET, der.sequence(_NAME_OIDS[oid], der.utf8(value)))
+def _before_value(oid: x509.ObjectIdentifier, size: int, kind: int) -> bytes:
+    """What stands before a value of `size` octets in a RelativeDistinguishedName of one attribute."""
+    whole = der.tlv(der.SET, der.sequence(_NAME_OIDS[oid], der.tlv(kind, bytes(size))))
+    return whole[: len(whole) - size]
 
 
 def extension(value: x509.ExtensionType, critical: bool) -> Planned:
     """An extension with its octets. RFC 5280 section 4.1.2.9."""
-    # a key identifier differs in every certificate and is too simple to ask the library
-    octets = der.octet_string(value.digest) if isinstance(value, x509.SubjectKeyIdentifier) else value.public_bytes()
-    encoded = der.sequence(_oid(value.oid.dotted_string), _TRUE if critical else b"", der.octet_string(octets))
-    return Planned(x509.Extension(value.oid, critical, value), encoded)
+    octets = der.octet_string(value.public_bytes())
+    return Planned(
+        x509.Extension(value.oid, critical, value), der.sequence(_oid(value.oid), _TRUE if critical else b"", octets)
+    )
+
+
+def subject_key_identifier(identifier: bytes) -> Planned:
+    """The extension that names a certificate's own key: it differs in every one, and is too simple to ask the library for its octets.
+    RFC 5280 section 4.2.1.2."""
+    value = x509.SubjectKeyIdentifier(identifier)
+    if len(identifier) != 20:  # of a CA of somebody else
+        return extension(value, False)
+    return Planned(x509.Extension(value.oid, False, value), _KEY_IDENTIFIER + identifier)
 
 
 _TRUE = der.boolean(True)
-_oid = functools.lru_cache(maxsize=256)(der.oid)
+
+
+@functools.lru_cache(maxsize=256)
+def _oid(oid: x509.ObjectIdentifier) -> bytes:
+    return der.oid(oid.dotted_string)

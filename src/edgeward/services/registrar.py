@@ -159,7 +159,7 @@ class Registrar:
     async def issue(self, enrolment: Enrolment) -> Issued:
         """Like `enrol`, with the plan beside the certificate and no record of a refusal: for an operator, who sees it."""
         node = names.node_name(enrolment.node)
-        unproven = csr.read(enrolment.csr)
+        unproven = csr.read(enrolment.csr, names.node_subject(node))
         spki = hashlib.sha256(unproven.spki).digest()
         await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)

@@ -1,8 +1,11 @@
 """The embedded store: SQLite in WAL mode, every commit synced (`synchronous=FULL`), one process at a time."""
 
+import functools
+import operator
 import os
+import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,7 +43,8 @@ def open_store(path: Path | str) -> RelationalStore:
         if not _is_up_to_date(writing):
             import_module("edgeward.stores.schema").upgrade_sqlite(writing)
         reading = _connect(target or str(path), uri=target is not None)
-        return RelationalStore(_SqliteReader(reading), Writer(_SqliteEngine(writing)))
+        engine = _SqliteEngine(writing)
+        return RelationalStore(_SqliteReader(reading, engine), Writer(engine))
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(why=f"{path}: {error}") from error
 
@@ -64,29 +68,47 @@ def _is_up_to_date(connection: sqlite3.Connection) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=256)
+def _placed(statement: str) -> tuple[str, Callable[[Parameters], tuple[Any, ...]]]:
+    """`statement` with places for names, and what makes a tuple of its parameters: the driver looks every name up anew for each row,
+    and that takes a third of the time of an insert."""
+    names = _NAME.findall(statement)
+    placed = _NAME.sub("?", statement)
+    if len(names) > 1:
+        return placed, operator.itemgetter(*names)
+    return placed, lambda row: tuple([row[name] for name in names])
+
+
+_NAME = re.compile(r"(?<!:):([a-z_][a-z_0-9]*)")
+
+
 class _SqliteEngine:
-    """The writer's connection."""
+    """The writer's connection. `idle`: no transaction is open, and none is being committed."""
 
     local = True
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+        self.connection = connection
+        self.idle = True
 
     def _execute(self, statement: str) -> None:
         try:
-            self._connection.execute(statement)
+            self.connection.execute(statement)
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
     def begin(self) -> None:
+        self.idle = False
         self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         self._execute("COMMIT")
+        self.idle = True
 
     def rollback(self) -> None:
-        if self._connection.in_transaction:
+        if self.connection.in_transaction:
             self._execute("ROLLBACK")
+        self.idle = True
 
     def savepoint(self) -> None:
         self._execute("SAVEPOINT unit")
@@ -98,34 +120,44 @@ class _SqliteEngine:
         self._execute("ROLLBACK TO unit")
 
     def many(self, statement: str, rows: Sequence[Parameters]) -> int:
+        placed, parameters = _placed(statement)
         try:
-            return self._connection.executemany(statement, rows).rowcount
+            return self.connection.executemany(placed, [parameters(row) for row in rows]).rowcount
         except sqlite3.IntegrityError as error:
             raise Duplicate(str(error)) from error
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
     def query(self, statement: str, row: Parameters) -> list[Row]:
+        placed, parameters = _placed(statement)
         try:
-            return self._connection.execute(statement, row).fetchall()
+            return self.connection.execute(placed, parameters(row)).fetchall()
         except sqlite3.IntegrityError as error:
             raise Duplicate(str(error)) from error
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
     def close(self) -> None:
-        self._connection.close()
+        self.idle = False
+        self.connection.close()
 
 
 class _SqliteReader:
-    """Reads on a connection of their own, in the event loop: an indexed read takes microseconds and never waits for the writer."""
+    """Reads in the event loop: an indexed read takes microseconds and never waits for the writer.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    While no transaction is open they go over the writer's connection, whose cache knows what it wrote; while one is, over a connection
+    of their own, which sees what was committed and drops its cache after every commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, writing: _SqliteEngine) -> None:
         self._connection = connection
+        self._writing = writing
 
     async def query(self, statement: str, row: dict[str, Any]) -> list[Row]:
+        connection = self._writing.connection if self._writing.idle else self._connection
+        placed, parameters = _placed(statement)
         try:
-            return self._connection.execute(statement, row).fetchall()
+            return connection.execute(placed, parameters(row)).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 

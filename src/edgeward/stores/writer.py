@@ -247,7 +247,17 @@ class Writer:
             n += 1
             record = audit.record(event, n, previous)
             previous = record.hash
-            rows.append({name: getattr(record, name) for name in sql.AUDIT_COLUMNS.split(", ")})
+            rows.append(
+                {
+                    "n": n,
+                    "at": record.at,
+                    "actor": record.actor,
+                    "action": record.action,
+                    "object": record.object,
+                    "facts": record.facts,
+                    "hash": record.hash,
+                }
+            )
         if rows:
             self._engine.many(sql.ADD_AUDIT, rows)
 

@@ -25,7 +25,7 @@ class _Dial(Side):
         address: str,
         limits: TlsLimits,
     ) -> None:
-        self.limits = limits
+        super().__init__(limits)
         self._address = address
         self._context = context
         self._inner = inner

@@ -23,6 +23,7 @@ import httptools
 from edgeward.errors import InternalError, printable
 from edgeward.model.http import Request, Respond, Response, text
 from edgeward.transports.limits import HttpLimits, RateLimit, TurnedAway, WaitingRoom, network_of, unheard
+from edgeward.transports.tls import Connection as TlsConnection
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ _IDLE, _HEAD, _BODY, _DEAF = range(4)
 
 _NEVER = math.inf
 
+_ONE_PIECE = 16_384
+"""Octets of an answer that goes out together with the end of its connection: one TLS record."""
+
 _LEAVING = 256
 """Connections beyond the limit that are on their way out, or have a request in hand and leave after it."""
 
@@ -61,6 +65,8 @@ class _Turn(NamedTuple):
     method: str
     chunks: bool
     """Whether the peer reads chunked bodies: HTTP/1.1."""
+    last: bool = False
+    """Whether the peer said itself that it asks nothing more."""
 
 
 class _RefusedError(Exception):
@@ -99,11 +105,25 @@ class Http:
         )
         self.tick /= 4
         self.closing = False
+        self._look: asyncio.TimerHandle | None = None
         self._in_hand = 0
         self._dated = (0, "")
 
     def __call__(self) -> "HttpConnection":
         return HttpConnection(self)
+
+    def look_after(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the deadlines of all connections every now and then, for as long as there are any."""
+        if self._look is None:
+            self._look = loop.call_later(self.tick, self._check_deadlines, loop)
+
+    def _check_deadlines(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._look = None
+        now = loop.time()
+        for connection in tuple(self.open):
+            connection.check_deadline(now)
+        if self.open:
+            self.look_after(loop)
 
     async def close(self, grace_seconds: float) -> None:
         """Take no further request: idle connections close now, busy ones after their answer, whatever is left after `grace_seconds`."""
@@ -240,7 +260,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._parser = httptools.HttpRequestParser(self)
         self._expect(http.limits.head_seconds)
-        self._timer = self._loop.call_later(http.tick, self._check_deadline)
+        http.look_after(self._loop)
         if self._address:
             out = http.silent.enter(self, self._network)
             if out is not None:
@@ -328,10 +348,11 @@ class HttpConnection(asyncio.Protocol):
                 (limits.idle_seconds, limits.head_seconds, limits.body_seconds, limits.idle_seconds)[self._phase]
             )
 
-    def _check_deadline(self) -> None:
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_later(self._http.tick, self._check_deadline)
-        elif self._room is not None:
+    def check_deadline(self, now: float) -> None:
+        """See whether what is waited for is late, `now` on the loop's clock."""
+        if now < self._deadline or self._timer is not None:
+            return
+        if self._room is not None:
             self.cut()
         elif self._phase in (_HEAD, _BODY):
             self._timer = self._loop.call_later(
@@ -339,7 +360,7 @@ class HttpConnection(asyncio.Protocol):
             )  # should the answer not go out
             self._refuse(408, "the request did not arrive in time")
         elif self._transport is not None:
-            self._timer = None
+            self._deadline = _NEVER
             self._transport.close()
 
     def leave(self) -> None:
@@ -442,7 +463,8 @@ class HttpConnection(asyncio.Protocol):
         if parser is None or self._phase == _DEAF:
             return
         method = parser.get_method().decode("ascii")
-        keep = parser.should_keep_alive() and not parser.should_upgrade() and not self._http.closing
+        wished = bool(parser.should_keep_alive())
+        keep = wished and not parser.should_upgrade() and not self._http.closing
         if len(self._turns) >= self._http.limits.pipeline:
             keep = False
         request = Request(
@@ -459,7 +481,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._served:
             self._served = True
             self._http.silent.leave(self)
-        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern))
+        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=not wished))
 
     def _target(self, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
@@ -548,8 +570,13 @@ class HttpConnection(asyncio.Protocol):
         if stream is not None:
             await self._send_stream(response, stream, turn)
         elif transport is not None:
-            head = self._http.head(response, turn)
-            transport.write(head if turn.method == "HEAD" or response.status in _BODILESS else head + response.body)
+            octets = self._http.head(response, turn)
+            if turn.method != "HEAD" and response.status not in _BODILESS:
+                octets += response.body
+            if turn.last and len(octets) <= _ONE_PIECE and isinstance(transport, TlsConnection):
+                transport.finish(octets)
+            else:
+                transport.write(octets)
             if self._room is not None:
                 await self._room
 

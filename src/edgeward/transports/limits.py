@@ -4,6 +4,7 @@ An address is never blocked, because a whole site may sit behind one: a full wai
 one that does not mean to finish, and lets the newcomer in.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -121,6 +122,42 @@ class WaitingRoom(Generic[Member]):
         del same[member]
         if not same:
             del self._by_address[address]
+
+
+class Deadlines(Generic[Member]):
+    """The same span of time for each of many members, kept with one timer, because who begins later ends later.
+
+    `late` is called for each that is still here at its end, and has then left.
+    """
+
+    __slots__ = ("_late", "_members", "_seconds", "_timer")
+
+    def __init__(self, seconds: float, late: Callable[[Member], None]) -> None:
+        self._seconds = seconds
+        self._late = late
+        self._members: dict[Member, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, member: Member, loop: asyncio.AbstractEventLoop) -> None:
+        """The time of `member`, which is not here, begins."""
+        self._members[member] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self._seconds, self._look, loop)
+
+    def stop(self, member: Member) -> None:
+        """`member` needs no more time."""
+        self._members.pop(member, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        while self._members:
+            member, end = next(iter(self._members.items()))
+            left = end - loop.time()
+            if left > 0.001:  # what the loop's clock may be short of
+                self._timer = loop.call_later(left, self._look, loop)
+                return
+            del self._members[member]
+            self._late(member)
 
 
 class RateLimit:

@@ -20,7 +20,7 @@ from typing import Any
 from edgeward.errors import HandshakeFailed
 from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import hello, shown
-from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
+from edgeward.transports.limits import Deadlines, TlsLimits, WaitingRoom, network_of
 from edgeward.transports.reasons import explain
 
 _PIECE = 16384
@@ -40,12 +40,22 @@ _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 
 
 class Side:
-    """What differs between the two ends of a connection."""
-
-    __slots__ = ()
+    """What differs between the two ends of a connection, and the deadlines of all connections of one."""
 
     limits: TlsLimits
     server: bool
+    shaking: "Deadlines[Connection]"
+    """Connections whose handshake has begun."""
+    leaving: "Deadlines[Connection]"
+    """Those that are closed here, with something left for the peer to take."""
+    lingering: "Deadlines[Connection]"
+    """Those that are closed here and have said so."""
+
+    def __init__(self, limits: TlsLimits | None) -> None:
+        self.limits = limits or TlsLimits()
+        self.shaking = Deadlines(self.limits.handshake_seconds, Connection.out_of_time)
+        self.leaving = Deadlines(self.limits.close_seconds, Connection.cut)
+        self.lingering = Deadlines(self.limits.linger_seconds, Connection.cut)
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, address: str) -> ssl.SSLObject:
         raise NotImplementedError
@@ -91,8 +101,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         "_side",
         "_state",
         "_tcp",
-        "_timer",
         "_tls",
+        "_waits",
     )
 
     _incoming: ssl.MemoryBIO
@@ -113,7 +123,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._ended = False
         self._half_closed = False
         self._error: Exception | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._waits: Deadlines[Connection] | None = None
 
     # ------------------------------------------------------------------------------------------ the protocol of the TCP below
 
@@ -123,7 +133,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""
         self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(self._side.limits.handshake_seconds, self._out_of_time)
+        self._wait(self._side.shaking)
         self._side.arrived(self)
         if not self._side.server and self._state == _GREETING:
             self._start()
@@ -163,7 +173,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         if self._state <= _SHAKING:
             self._closed_early()
         self._state = _CLOSED
-        self._stop_timer()
+        self._stop_waiting()
         above, self._above = self._above, _NOBODY  # breaks the circle between the two
         above.connection_lost(self._error or exc)
 
@@ -238,7 +248,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._decrypt()
 
     def _settled(self) -> None:
-        self._stop_timer()
+        self._stop_waiting()
         self._side.left(self)
 
     def _fail(self, code: str, reason: str, alert: str | None = None, received: bool = False) -> None:
@@ -261,7 +271,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         )
         self._side.failed(failure, self._error)
 
-    def _out_of_time(self) -> None:
+    def out_of_time(self) -> None:
+        """End a handshake that takes too long."""
         limit = self._side.limits.handshake_seconds
         self._fail("timeout", f"it did not finish the handshake in {limit:g} s")
         self._tcp.abort()
@@ -273,6 +284,10 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             self._settled()
             self._state = _CLOSING
             self._tcp.close()
+
+    def cut(self) -> None:
+        """End what is closed already."""
+        self._tcp.abort()
 
     def put_out(self, reason: str) -> None:
         """End an unfinished handshake whose place is needed."""
@@ -368,6 +383,19 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._state = _CLOSING
         self._close_tcp()
 
+    def finish(self, data: bytes) -> None:
+        """Send the last of `data` (one record at most) and close, in one piece: for a peer that asked for the end and sends no more, so
+        that nothing of it need be waited for."""
+        if self._state != _OPEN:
+            return
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            self._broken(error)
+            return
+        self._ended = True
+        self.close()
+
     def _farewell(self) -> None:
         with contextlib.suppress(ssl.SSLError):  # it wants the peer's close_notify too: nobody waits for that
             self._tls.unwrap()
@@ -379,7 +407,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         A socket that is closed with unread octets in it sends a reset, which destroys at the peer what it has not read yet: an alert, or
         the answer to a request whose body was refused. So the end of sending is said first, and what still comes is thrown away unread.
         """
-        self._stop_timer()
+        self._stop_waiting()
         if self._half_closed or self._ended or self._tcp.is_closing():
             self._tcp.close()
             if not self._tcp.get_write_buffer_size():
@@ -393,9 +421,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
                 self._tcp.abort()
                 return
         self._octets = 0
-        limits = self._side.limits
-        patience = limits.close_seconds if self._tcp.get_write_buffer_size() else limits.linger_seconds
-        self._timer = self._loop.call_later(patience, self._tcp.abort)
+        self._wait(self._side.leaving if self._tcp.get_write_buffer_size() else self._side.lingering)
 
     def abort(self) -> None:
         """Cut the connection: not one more octet goes out, not even those that wait."""
@@ -407,10 +433,14 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
     # ------------------------------------------------------------------------------------------- the rest of a transport
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _wait(self, clock: "Deadlines[Connection]") -> None:
+        self._waits = clock
+        clock.start(self, self._loop)
+
+    def _stop_waiting(self) -> None:
+        if self._waits is not None:
+            self._waits.stop(self)
+            self._waits = None
 
     def is_closing(self) -> bool:
         """Whether `close` or `abort` was called, or the connection is gone."""
@@ -496,7 +526,7 @@ class Listener(Side):
         limits: TlsLimits | None = None,
         closer: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        self.limits = limits or TlsLimits()
+        super().__init__(limits)
         self._context = context
         self._closer = closer or context
         self._suspects: OrderedDict[str, None] = OrderedDict()
