@@ -14,21 +14,18 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from email.utils import format_datetime
-from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 
 import httptools
 
-from edgeward.errors import InternalError, printable
+from edgeward.errors import printable
 from edgeward.model.http import Request, Respond, Response, text
+from edgeward.transports import heads
 from edgeward.transports.limits import HttpLimits, RateLimit, TurnedAway, WaitingRoom, network_of, unheard
 from edgeward.transports.tls import Connection as TlsConnection
 
 log = logging.getLogger(__name__)
 
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
-_BODILESS = frozenset({204, 304})
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _KNOWN_NAMES = {
@@ -107,7 +104,7 @@ class Http:
         self.closing = False
         self._look: asyncio.TimerHandle | None = None
         self._in_hand = 0
-        self._dated = (0, "")
+        self._heads = heads.Heads()
 
     def __call__(self) -> "HttpConnection":
         return HttpConnection(self)
@@ -124,6 +121,11 @@ class Http:
             connection.check_deadline(now)
         if self.open:
             self.look_after(loop)
+
+    def head(self, response: Response, turn: _Turn) -> bytes:
+        """The status line and the headers of an answer."""
+        at = turn.request.at if turn.request is not None else self.now()
+        return self._heads.head(response, at, keep=turn.keep, chunks=turn.chunks)
 
     async def close(self, grace_seconds: float) -> None:
         """Take no further request: idle connections close now, busy ones after their answer, whatever is left after `grace_seconds`."""
@@ -147,7 +149,7 @@ class Http:
         self._in_hand += 1
         try:
             response = await self.respond(request)
-            _check(response)
+            heads.check(response)
             return response
         except (
             Exception
@@ -158,36 +160,6 @@ class Http:
             return text(500, f"internal error {reference}: the server's log says more under this number\n")
         finally:
             self._in_hand -= 1
-
-    def head(self, response: Response, turn: _Turn) -> bytes:
-        """The status line and the headers of an answer."""
-        at = turn.request.at if turn.request is not None else self.now()
-        second = int(at.timestamp())
-        if second != self._dated[0]:  # the Date header (RFC 9110 section 6.6.1) is made once a second
-            self._dated = (second, f"Date: {format_datetime(at, usegmt=True)}\r\n")
-        start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._dated[1]
-        if response.status in _BODILESS:
-            body = ""
-        elif response.stream is None:
-            body = f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
-        else:
-            coding = "Transfer-Encoding: chunked\r\n" if turn.chunks else ""
-            body = f"Content-Type: {response.content_type}\r\n{coding}"
-        more = "".join([f"{name}: {value}\r\n" for name, value in response.headers]) if response.headers else ""
-        if not turn.keep:
-            more += "Connection: close\r\n"
-        elif not turn.chunks:
-            more += "Connection: keep-alive\r\n"
-        return f"{start}{body}{more}\r\n".encode("latin-1")
-
-
-def _check(response: Response) -> None:
-    """No answer of ours splits in two: a line break in a header is our bug."""
-    for name, value in response.headers:
-        if not (name + value).isprintable() or not (name + value).isascii():
-            raise InternalError(problem=f"a header {name} that cannot be sent")
-    if not response.content_type.isprintable():
-        raise InternalError(problem="a content type that cannot be sent")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -571,7 +543,7 @@ class HttpConnection(asyncio.Protocol):
             await self._send_stream(response, stream, turn)
         elif transport is not None:
             octets = self._http.head(response, turn)
-            if turn.method != "HEAD" and response.status not in _BODILESS:
+            if turn.method != "HEAD" and response.status not in heads.BODILESS:
                 octets += response.body
             if turn.last and len(octets) <= _ONE_PIECE and isinstance(transport, TlsConnection):
                 transport.finish(octets)

@@ -1,0 +1,48 @@
+"""The status line and the headers of an answer, as octets (RFC 9112 sections 4 and 5)."""
+
+from datetime import datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from edgeward.errors import InternalError
+from edgeward.model.http import Response
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+BODILESS = frozenset({204, 304})
+"""Statuses whose answers have no body."""
+
+
+class Heads:
+    """Makes heads; the Date of one is that of all in its second."""
+
+    def __init__(self) -> None:
+        self._dated = (0, "")
+
+    def head(self, response: Response, at: datetime, *, keep: bool, chunks: bool) -> bytes:
+        """The head of `response`. `keep`: the connection goes on after it; `chunks`: the peer reads chunked bodies."""
+        second = int(at.timestamp())
+        if second != self._dated[0]:  # the Date header (RFC 9110 section 6.6.1) is made once a second
+            self._dated = (second, f"Date: {format_datetime(at, usegmt=True)}\r\n")
+        start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._dated[1]
+        if response.status in BODILESS:
+            body = ""
+        elif response.stream is None:
+            body = f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
+        else:
+            coding = "Transfer-Encoding: chunked\r\n" if chunks else ""
+            body = f"Content-Type: {response.content_type}\r\n{coding}"
+        more = "".join([f"{name}: {value}\r\n" for name, value in response.headers]) if response.headers else ""
+        if not keep:
+            more += "Connection: close\r\n"
+        elif not chunks:
+            more += "Connection: keep-alive\r\n"
+        return f"{start}{body}{more}\r\n".encode("latin-1")
+
+
+def check(response: Response) -> None:
+    """No answer of ours splits in two: a line break in a header is our bug."""
+    for name, value in response.headers:
+        if not (name + value).isprintable() or not (name + value).isascii():
+            raise InternalError(problem=f"a header {name} that cannot be sent")
+    if not response.content_type.isprintable():
+        raise InternalError(problem="a content type that cannot be sent")
