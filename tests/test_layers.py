@@ -11,7 +11,7 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts): p for p in sor
 
 LAYERS = (
     {"errors"}, {"files"}, {"pki"}, {"model"}, {"keys", "stores", "bus"}, {"services", "hub"}, {"protocols", "transports", "web"},
-    {"agent"}, {"config"}, {"app", "app_offline"}, {"cli", "tls"}, {"testing"}, {"__main__"},
+    {"agent"}, {"config"}, {"app", "app_doctor", "app_offline"}, {"cli", "tls"}, {"testing"}, {"__main__"},
 )  # fmt: skip
 """From the bottom; the members of one set do not know each other. `files` is a leaf: `pki` and `model` may not import it."""
 

@@ -145,9 +145,18 @@ def test_the_use_is_messages_and_nothing_else(values):
         authorise.claim(request(connectionuse=values))
 
 
-def test_a_node_that_does_not_say_its_name_is_refused():
+def test_a_node_that_does_not_say_its_name_is_refused_and_learns_first_what_its_certificate_is_worth():
     with pytest.raises(BadRequest, match="node_id is missing"):
-        authorise.claim(request(node_id=()))
+        admitted(claim="")
+    # a name is needed to adopt it, so nothing is said of it yet
+    with pytest.raises(BadRequest, match="node_id is missing"):
+        admitted(claim="", der=b"somebody else's")
+
+    async def revoke(store, record):
+        await store.revoke([record.serial], now(), Reason.UNSPECIFIED, CAUSE)
+
+    with pytest.raises(CertificateRefused, match="revoked"):
+        admitted(revoke, claim="")
 
 
 @pytest.mark.parametrize("name", ["../../etc/x", "a/b", ".", "%2e", "A", "a" * 53, "a b", "é"])

@@ -45,7 +45,7 @@ STATUS: dict[type[EdgewardError], int] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What the upgrade request says: the node's name as claimed, and the certificate (DER) whose key TLS has proved."""
+    """What the upgrade request says: the node's name as claimed (empty without one), and the certificate (DER) whose key TLS proved."""
 
     node: str
     certificate: bytes
@@ -77,10 +77,8 @@ def claim(request: Request) -> Claim:
     if request.header("connectionuse") != USE:
         raise BadRequest(why=f"the header ConnectionUse must be `{USE}`")
     claimed = request.header("node_id")
-    if not claimed:
-        raise BadRequest(why="the header node_id is missing")
     return Claim(
-        node=names.node_name(claimed),
+        node=names.node_name(claimed) if claimed else "",
         certificate=request.peer_certificate,
         fingerprint=hashlib.sha256(request.peer_certificate).digest(),
     )
@@ -92,14 +90,16 @@ async def nobody_s(_der: bytes, _claimed: str, _address: str, _now: datetime) ->
 
 
 async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "", adopt: Adopt = nobody_s) -> Admitted:
-    """Decide about a claim. Raises `CertificateRefused`, `NodeBlocked` or `WrongIdentity`: all the peer's fault.
+    """Decide about a claim. Raises `CertificateRefused`, `NodeBlocked`, `BadRequest` or `WrongIdentity`: all the peer's fault.
 
     When a certificate connects for the first time, older ones of its node are revoked as superseded in the same transaction; their
     fingerprints are in the result, because one may have a session.
     """
     record = await store.certificate(claimed.fingerprint)
-    if record is None:
+    if record is None and claimed.node:
         record = await adopt(claimed.certificate, claimed.node, address, now)
+    if record is None and not claimed.node:
+        raise BadRequest(why="the header node_id is missing")
     if record is None or record.profile != PROFILE:
         raise CertificateRefused(why="it is not a device certificate that was issued here")
     _in_force(record, now)
@@ -108,6 +108,9 @@ async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "
         raise CertificateRefused(why="its device is not known any more")
     if device.blocked_at is not None:
         raise NodeBlocked(node=device.name, why=f"revoked, {device.blocked_reason or 'without a reason'}")
+    if not claimed.node:
+        # after the certificate was looked at: whoever asks why it is refused learns that, and opens no session to do so
+        raise BadRequest(why="the header node_id is missing")
     if claimed.node != record.identity:
         raise WrongIdentity(proven=record.identity, claimed=claimed.node)
     superseded: tuple[bytes, ...] = ()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import _serialization as serialization  # th
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.errors import TooLarge, Unreadable, UnsupportedKey
+from edgeward.pki import der as encode
 
 MAX_CERTIFICATE = 256 * 1024
 """Octets of DER. Real certificates stay under 20 KiB with post-quantum keys; OpenSSL accepts chains of 100 KiB by default."""
@@ -24,6 +25,8 @@ MAX_REQUEST = 64 * 1024
 
 MAX_CRL = 64 * 1024 * 1024
 """Octets of DER: about 1.5 million revoked certificates."""
+
+_ED25519 = "1.3.101.112"
 
 _Parsed = TypeVar("_Parsed")
 
@@ -159,6 +162,17 @@ def crl(der: bytes) -> x509.CertificateRevocationList:
         return parsed
 
     return guarded("CRL", read)
+
+
+def name(der: bytes) -> x509.Name:
+    """The distinguished name in `der`, as a TLS server lists the issuers it accepts. Raises `Unreadable` or `TooLarge`.
+
+    The library reads names inside other structures alone, so an unsigned certificate request is put around it.
+    """
+    _bounded(der, "name", MAX_REQUEST // 2)
+    key = encode.sequence(encode.algorithm(_ED25519), encode.bit_string(bytes(32)))
+    wish = encode.sequence(encode.integer(0), der, key, encode.implicit(0, b"", constructed=True))
+    return certificate_request(encode.sequence(wish, encode.algorithm(_ED25519), encode.bit_string(bytes(64)))).subject
 
 
 def public_key(holder: x509.Certificate | x509.CertificateSigningRequest) -> PublicKeyTypes:

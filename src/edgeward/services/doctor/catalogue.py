@@ -98,9 +98,12 @@ def finding(
     side: Side | None = None,
     why: Iterable[str] = (),
     systems: Iterable[str] = (),
+    said: Mapping[str, str] | None = None,
 ) -> Finding:
     """The finding of `entry` for a case. `severity`, `side`: where the case differs from the entry. `why`: sentences put before the
-    entry's own. `systems`: the systems whose remedies come first, in this order (`edgeward` when the server is known to be one)."""
+    entry's own. `systems`: the systems whose remedies come first, in this order (`edgeward` when the server is known to be one). `said`:
+    what programs print in this very case, in place of the entry's phrases.
+    """
     known = dict(facts or {})
     order = list(systems)
     safe = in_commands(known)
@@ -108,10 +111,10 @@ def finding(
         (Remedy(system=s, command=_fill(c, safe), words=_fill(w, DEFAULTS | known)) for s, c, w in entry.remedies),
         key=lambda remedy: order.index(remedy.system) if remedy.system in order else len(order),
     )
-    said: dict[str, str] = {}
+    printed: dict[str, str] = dict(said or {})
     for program, template in entry.said:
-        if program not in said and _fields(template) <= known.keys():
-            said[program] = _fill(template, known)
+        if said is None and program not in printed and _fields(template) <= known.keys():
+            printed[program] = _fill(template, known)
     return Finding(
         id=entry.id,
         severity=severity or entry.severity,
@@ -119,7 +122,7 @@ def finding(
         what=_fill(entry.what, known),
         why=(*why, *(_fill(line, known) for line in entry.why)),
         remedies=tuple(remedies),
-        said=tuple(said.items()),
+        said=tuple(printed.items()),
         facts=tuple(known.items()),
     )
 

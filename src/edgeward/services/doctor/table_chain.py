@@ -144,8 +144,8 @@ ENTRIES = (
         "the server does not send the intermediate CA {issuer}, so clients cannot reach the CA that they trust",
         why=("A server sends its own certificate and every intermediate above it; the root alone may be left out.",),
         remedies=(
-            ("edgeward", "edgeward bundle {server_cert} {issuer_cert} -o fullchain.pem", "the chain in order, for the server's configuration"),
-            ("openssl", "cat {server_cert} {issuer_cert} > fullchain.pem", "leaf first, then the intermediates; nginx: ssl_certificate"),
+            ("edgeward", "edgeward bundle {server_cert} intermediate.crt fullchain.pem", "the chain in order, for the server's configuration"),
+            ("openssl", "cat {server_cert} intermediate.crt > fullchain.pem", "leaf first, then the intermediates; nginx: ssl_certificate"),
             ("kubeedge", "kubectl -n kubeedge get secret casecret", "a cloudcore sends its leaf alone: sign it with the CA that edges have"),
             ("cert-manager", "kubectl get secret {certificate_object} -o jsonpath='{{.data.tls\\.crt}}' | base64 -d", "serve all of tls.crt"),
         ),
@@ -157,7 +157,7 @@ ENTRIES = (
         "the server's certificate is self-signed, and it is not itself among the CAs given",
         why=("Nobody vouches for it; a client must be given the certificate itself, or the server one of the CA that clients have.",),
         remedies=(
-            ("edgeward", "edgeward cert sign server.csr --ca-dir {ca_dir} --profile server", "a certificate of a CA instead"),
+            ("edgeward", "edgeward cert sign server.csr --ca-dir {ca_dir} --profile server --out {server_cert}", "a certificate of a CA instead"),
             ("openssl", "openssl s_client -connect {address} </dev/null | openssl x509 -out {ca}", "takes it as it is: compare its fingerprint"),
             ("kubeedge", "kubectl -n kubeedge delete secret cloudcoresecret && kubectl -n kubeedge rollout restart deployment cloudcore", "a new one, signed by casecret"),
         ),
@@ -307,7 +307,7 @@ ENTRIES = (
         "the key of {subject} is too weak: {key_kind}",
         why=("OpenSSL's default level refuses RSA below 2048 bits (112 bits of security); Go refuses RSA below 1024.",),
         remedies=(
-            ("edgeward", "edgeward key new --type p256 -o {server_key}", "a new key; then sign a new certificate for it"),
+            ("edgeward", "edgeward key new {server_key} --type ec:P-256 --no-password", "a new key; then sign a new certificate for it"),
             ("openssl", "openssl ecparam -name prime256v1 -genkey -noout -out {server_key}", "a new key; then sign a new certificate for it"),
             ("kubeedge", "kubectl -n kubeedge delete secret cloudcoresecret && kubectl -n kubeedge rollout restart deployment cloudcore", "a new pair"),
         ),
@@ -356,7 +356,7 @@ ENTRIES = (
         "the server sends its chain in the wrong order",
         why=("{detail}", "Go and OpenSSL put it in order; strict clients (old Java, GnuTLS, many embedded ones, TLS 1.2 by the letter) do not."),
         remedies=(
-            ("edgeward", "edgeward bundle {server_cert} -o fullchain.pem", "the same certificates in order"),
+            ("edgeward", "edgeward bundle {server_cert} fullchain.pem --no-root", "the same certificates in order"),
             ("openssl", "cat leaf.pem intermediate.pem > fullchain.pem", "leaf first, then each one's issuer"),
         ),
         said=(("GnuTLS", "The certificate chain is not in the correct order"),),
@@ -367,7 +367,7 @@ ENTRIES = (
         "the server sends its chain upside down: the first certificate, which clients take for the server's own, is {first}",
         why=("The certificate for its key comes first; then each one's issuer.",),
         remedies=(
-            ("edgeward", "edgeward bundle {server_cert} -o fullchain.pem", "the same certificates in order"),
+            ("edgeward", "edgeward bundle {server_cert} fullchain.pem --no-root", "the same certificates in order"),
             ("openssl", "cat leaf.pem intermediate.pem > fullchain.pem", "leaf first, then each one's issuer"),
         ),
     ),

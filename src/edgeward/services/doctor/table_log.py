@@ -285,7 +285,7 @@ ENTRIES = (
         Side.CLIENT,
         "the client's trust store is empty or was not found",
         remedies=(
-            ("edgeward", "edgeward trust install {ca} --java", "into Java's own store"),
+            ("edgeward", "edgeward trust install {ca} --store java", "into Java's own store"),
             ("shell", "keytool -list -cacerts", "which CAs Java knows"),
         ),
         said=(

@@ -109,7 +109,7 @@ ENTRIES = (
         Side.SERVER,
         "the addresses of {name} show different certificates",
         why=("{detail}",),
-        remedies=(("edgeward", "edgeward fingerprint {address}", "the certificate of one address; compare them"),),
+        remedies=(("edgeward", "edgeward inspect {address}", "the certificate of one address; compare them"),),
     ),
     error(
         "plain-http",

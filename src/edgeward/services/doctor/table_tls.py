@@ -272,7 +272,7 @@ ENTRIES = (
         Side.CLIENT,
         "our client certificate is signed by the intermediate CA {issuer}, which we do not send and the server does not have",
         remedies=(
-            ("edgeward", "edgeward bundle {cert} intermediate.crt -o client-chain.pem", "then show the whole chain: --cert client-chain.pem"),
+            ("edgeward", "edgeward bundle {cert} intermediate.crt client-chain.pem", "then show the whole chain: --cert client-chain.pem"),
             ("openssl", "cat {cert} intermediate.crt > client-chain.pem", "own certificate first"),
         ),
         said=(
@@ -329,7 +329,7 @@ ENTRIES = (
         why=("A KubeEdge edge and most servers read keys in the clear only.",),
         remedies=(
             ("edgeward", "edgeward doctor {address} --cert {cert} --key {key} --password @FILE", "opens it for this examination"),
-            ("edgeward", "edgeward key convert {key} -o device.key --no-password", "a copy in the clear, mode 0600"),
+            ("edgeward", "edgeward key convert {key} device.key --password @FILE --no-password", "a copy in the clear, mode 0600"),
             ("openssl", "openssl pkey -in {key} -out device.key", "a copy in the clear; mind its mode"),
         ),
         said=(("Go", "tls: failed to parse private key"), ("Node", "error:07880109:common libcrypto routines::interrupted or cancelled")),

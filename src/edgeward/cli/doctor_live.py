@@ -1,0 +1,73 @@
+"""`edgeward doctor HOST:PORT`: reads the files that were named, looks at the server, draws the trace."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeward import app_doctor
+from edgeward.cli import reading
+from edgeward.cli.doctor import Asked
+from edgeward.cli.options import secret
+from edgeward.errors import UsageError, printable
+from edgeward.model.diagnosis import Diagnosis
+from edgeward.pki.formats.item import Item, Kind, of_kind
+from edgeward.services.doctor import live, mine
+from edgeward.services.doctor.case import Trust
+from edgeward.services.doctor.mine import Ours
+from edgeward.services.doctor.survey import Ask
+
+
+def examine(asked: Asked) -> Diagnosis:
+    """The diagnosis of the server that was asked about."""
+    password = reading.secret(asked.password)
+    ours = _ours(asked, password)
+    name = _name(asked.name or asked.host)
+    question = live.Question(
+        ask=Ask(host=_name(asked.host), port=asked.port, name=name, scheme=asked.scheme, pair=ours.key is not None),
+        trust=_trust(asked),
+        mine=ours.mine,
+        node=asked.node or "",
+        token=secret(asked.token, "a token") if asked.token is not None else None,
+        connect=asked.connect,
+        before=ours.findings,
+    )
+    chain = ours.mine.certificates if ours.mine is not None and ours.key is not None else ()
+    return app_doctor.examine(question, app_doctor.network(asked.seconds, chain, ours.key)).diagnosis
+
+
+def _name(text: str) -> str:
+    """A host as it goes over the wire: letters beyond ASCII become Punycode (RFC 3490). Raises `UsageError`."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("idna").decode("ascii")
+    except UnicodeError as error:
+        raise UsageError(problem=f"{printable(text)} is not a host name: {error}") from error
+
+
+def _ours(asked: Asked, password: str | None) -> Ours:
+    if asked.cert is None and asked.key is None:
+        return Ours()
+    if asked.cert is None:
+        raise UsageError(problem="--key needs --cert")
+    key = asked.key or asked.cert
+    address = printable(asked.things[0])
+    return mine.judge(asked.cert, _items(asked.cert, password), key, _items(key, password), address)
+
+
+def _items(path: str, password: str | None) -> list[Item]:
+    return reading.items(path, password)
+
+
+def _trust(asked: Asked) -> Trust:
+    crls = tuple(item.data for path in asked.crl for item in of_kind(reading.items(path), Kind.CRL, path))
+    if not asked.ca:
+        return Trust(anchors=app_doctor.system_anchors(), source="system", crls=crls)
+    return Trust(anchors=tuple(_anchors(asked.ca)), source="given", crls=crls)
+
+
+def _anchors(paths: tuple[str, ...]) -> Iterator[bytes]:
+    for path in paths:
+        inside = reading.files(path) if Path(path).is_dir() else [path]
+        for one in inside:
+            for item in of_kind(reading.items(one), Kind.CERTIFICATE, one):
+                yield item.data
