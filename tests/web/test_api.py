@@ -216,6 +216,39 @@ def test_nodes_in_the_shape_that_programs_rely_on() -> None:
     story(tell)
 
 
+def test_one_node_and_its_history() -> None:
+    async def tell(d: Desk) -> None:
+        await d.refused(404, "not-found", "GET", "/v1/nodes/edge-1")
+        await d.refused(404, "not-found", "GET", "/v1/nodes/edge-1/timeline")
+        await d.refused(400, "bad-name", "GET", "/v1/nodes/%2e%2e/timeline")
+        _, attendance = await d.connect("edge-1", await d.w.enrol("edge-1"))
+        attendance.received(messages.encode(messages.keepalive("k", NOON + timedelta(minutes=3))))
+        d.w.later(minutes=1)
+        attendance.lost("")
+        await d.hub.settle()
+        _, node = await d.call("GET", "/v1/nodes/edge-1")
+        assert (node["state"], node["cause"], node["clock_skew_ms"], node["refused"]) == (
+            "offline",
+            "closed",
+            180_000,
+            None,
+        )
+        assert node == (await d.call("GET", "/v1/nodes"))[1][0]
+        _, history = await d.call("GET", "/v1/nodes/edge-1/timeline")
+        assert history == [
+            {"at": "2026-11-23T12:01:00Z", "event": "offline", "why": "closed", "address": "192.0.2.7"},
+            {
+                "at": "2026-11-23T12:00:00Z",
+                "event": "clock",
+                "why": "its clock is 180.0 s ahead",
+                "address": "192.0.2.7",
+            },
+            {"at": "2026-11-23T12:00:00Z", "event": "online", "why": "", "address": "192.0.2.7"},
+        ]
+
+    story(tell)
+
+
 def test_a_node_that_was_blocked_before_it_came_has_no_certificate() -> None:
     async def tell(d: Desk) -> None:
         await d.w.enrol("a")
@@ -487,6 +520,60 @@ def test_what_nodes_send_as_lines_of_json() -> None:
     story(tell)
 
 
+async def sse(stream: AsyncIterator[bytes]) -> tuple[str, str, Any]:
+    """The next event of a stream: its id, its type, its data; comments are left out."""
+    while True:
+        fields = dict(
+            line.split(": ", 1)
+            for line in (await asyncio.wait_for(anext(stream), 5)).decode().splitlines()
+            if line[:1] not in ("", ":")
+        )
+        if "event" in fields:
+            return fields.get("id", ""), fields["event"], msgspec.json.decode(fields["data"])
+
+
+def test_server_sent_events_go_on_where_they_broke_off() -> None:
+    async def tell(d: Desk) -> None:
+        der = await d.w.enrol("edge-1")
+        response = await d.respond("GET", "/v1/events?node=edge-*")
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+        assert response.stream is not None
+        stream = aiter(response.stream)
+        assert (await anext(stream)).startswith(b": connected\nretry: ")
+        _, attendance = await d.connect("edge-1", der)
+        first, kind, shown = await sse(stream)
+        assert (kind, shown) == (
+            "presence",
+            {
+                "type": "presence",
+                "node": "edge-1",
+                "at": "2026-11-23T12:00:00Z",
+                "state": "online",
+                "address": "192.0.2.7",
+            },
+        )
+        await stream.aclose()  # type: ignore[attr-defined]
+        made = messages.make(msgspec.Raw(b'{"t":20}'), msg_id="m", now=NOON, operation="upload", resource="default/x")
+        attendance.received(messages.encode(made))
+        for asked in (f"after={first}", f"type=message&after={first}"):
+            again = aiter((await d.respond("GET", f"/v1/events?{asked}")).stream)  # type: ignore[arg-type]
+            _, kind, shown = await sse(again)
+            assert (kind, shown["message"]["content"], shown["received"]) == (
+                "message",
+                {"t": 20},
+                "2026-11-23T12:00:00Z",
+            )
+            await again.aclose()
+        gone = aiter((await d.respond("GET", "/v1/events?after=other-7")).stream)  # type: ignore[arg-type]
+        assert (await sse(gone))[1] == "gap"
+        await gone.aclose()
+        for wrong in ("type=x", "type=", "nodes=x", "node=" + "x" * 300, "node=*a*a*a*a*a", "node=a&node=b"):
+            await d.refused(400, "bad-request", "GET", f"/v1/events?{wrong}")
+            await d.refused(400, "bad-request", "GET", f"/v1/messages?{wrong}")
+
+    story(tell)
+
+
 # ---------------------------------------------------------------------------------------------------- certificates, the CA
 
 
@@ -607,7 +694,10 @@ def test_the_advertised_names() -> None:
 # --------------------------------------------------------------------------------------------------------------- the rest
 
 _PATHS = sorted(
-    {pattern.replace(r"([0-9a-f]{16})", "0" * 16).replace(f"({MSG_ID})", "m-1") for _, pattern, _ in ROUTES}
+    {
+        pattern.replace(r"([0-9a-f]{16})", "0" * 16).replace(f"({MSG_ID})", "m-1").replace("([^/]{1,253})", "edge-1")
+        for _, pattern, _ in ROUTES
+    }
 )
 
 
@@ -633,7 +723,7 @@ def test_t22_every_route_answers_its_methods_and_no_other(path: str) -> None:
         "/v1/",
         "/v2/nodes",
         "/v1/nodes/",
-        "/v1/nodes/x",
+        "/v1/nodes/x/y",
         "/v1/tokens/xyz/uses",
         "/v1/tokens/" + "0" * 17 + "/uses",
         "/v1/../v1/ca",

@@ -233,20 +233,22 @@ class Courier:
         if line is not None:
             self._carry_out(line, line.outbox.lost())
 
-    def answered(self, node: str, message: Message) -> None:
-        """A node sent an answer; it may be one to a message under way."""
+    def answered(self, node: str, message: Message) -> bool:
+        """A node sent an answer; whether it is one to a message under way."""
         line = self._lines.get(node)
         if line is None:
-            return
+            return False
         operation = message.route.operation
         if operation == messages.RESPONSE:
             state = State.ACKNOWLEDGED
         elif operation == messages.ERROR:
             state = State.FAILED
         else:
-            return
+            return False
         parent = message.header.parent_msg_id
-        self._carry_out(line, line.outbox.answered(parent, state, message, self._clock()))
+        orders = line.outbox.answered(parent, state, message, self._clock())
+        self._carry_out(line, orders)
+        return bool(orders)
 
     def refused(self, node: str) -> None:
         """A node was revoked, and with it what waited for it."""

@@ -19,7 +19,8 @@ from edgeward.hub import authorise
 from edgeward.hub.authorise import Admitted, Claim
 from edgeward.hub.courier import Courier, Settlement
 from edgeward.hub.courier import Settings as DeliverySettings
-from edgeward.hub.delivery import QUEUED, Watch, Watchers
+from edgeward.hub.delivery import EVERYTHING, QUEUED, Wanted, Watch, Watchers
+from edgeward.hub.delivery import Event as Happening
 from edgeward.hub.presence import Presence
 from edgeward.hub.registry import Registry
 from edgeward.hub.session import (
@@ -35,10 +36,11 @@ from edgeward.hub.session import (
     Report,
     Session,
 )
+from edgeward.hub.timeline import History
 from edgeward.model import delivery, http
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
-from edgeward.model.device import Cause
+from edgeward.model.device import Cause, Moment
 from edgeward.model.message import Header, Message
 from edgeward.stores.port import Store
 
@@ -121,12 +123,13 @@ Delivery = Callable[[str, Message], None]
 class Attendance:
     """One node's connection at the hub: receives from its link what the peer sends. Made by `Hub.admit`, live once `opened`."""
 
-    __slots__ = ("_dropped", "_hub", "_reported", "link", "session")
+    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "link", "session")
 
     def __init__(self, hub: "Hub", session: Session) -> None:
         self._hub = hub
         self.session = session
         self.link: Link | None = None
+        self.clocked = False
         self._dropped = 0
         self._reported = float("-inf")
 
@@ -207,7 +210,9 @@ class Hub:
         self._failed = failed
         self.courier = Courier(store.queue, now=now, clock=clock, settings=delivery_settings)
         self._adopt = adopt
-        self._watchers = Watchers()
+        self.courier.observe = self._settled
+        self._history = History(store.timeline, clock)
+        self._watchers = Watchers(new_id()[:8])
         self._presence = Presence(store)
         self._flushed = clock()
         self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
@@ -258,11 +263,13 @@ class Hub:
             self._close(attendance, Cause.SHUTDOWN)
         self._watchers.close()
         await self.courier.stop()
+        await self._history.drain()
         await self._presence.drain()
 
     async def settle(self) -> None:
         """Wait until everything that happened so far is recorded."""
         await self.courier.drain()
+        await self._history.drain()
         await self._presence.drain()
 
     # ----------------------------------------------------------------------------------------------------- admission
@@ -317,6 +324,9 @@ class Hub:
                 facts=facts,
             )
         )
+        why = printable(error, 500)
+        if claimed and self._history.refused(claimed, self._now(), why, request.address):
+            self._watchers.presence(claimed, self._now(), "refused", why, request.address)
 
     # ------------------------------------------------------------------------------------------------------ messages
 
@@ -356,9 +366,17 @@ class Hub:
         )
         return await self.courier.send(outbound, wait)
 
-    def watch(self, queued: int = QUEUED) -> Watch:
-        """A stream of what nodes send, from now on; `with` closes it. A slow watcher loses the oldest and is told how many."""
-        return self._watchers.watch(queued)
+    def watch(self, wanted: Wanted = EVERYTHING, *, after: str = "", queued: int = QUEUED) -> Watch:
+        """A stream of what happens, from now on or from an earlier event on; `with` closes it. A slow one loses events and is told."""
+        return self._watchers.watch(wanted, after=after, queued=queued)
+
+    @property
+    def id_of(self) -> Callable[[Happening], str]:
+        """The id of an event, as `watch` takes it in `after`."""
+        return self._watchers.id_of
+
+    def _settled(self, settlement: Settlement) -> None:
+        self._watchers.settled(settlement, self._now())
 
     # ------------------------------------------------------------------------------------------------------ sessions
 
@@ -400,6 +418,7 @@ class Hub:
             self._close(older, Cause.REPLACED)
         attendance.session.heard = self.clock()
         self._presence.connected(attendance.session.node, self._now(), link.address)
+        self._changed(attendance.session.node, "online", "", link.address)
         self.courier.opened(attendance.session.node, link)
         _log.info("node %s connected from %s", attendance.session.node, link.address)
 
@@ -408,6 +427,8 @@ class Hub:
         match output:
             case Refresh():
                 self.registry.heard(attendance)
+                if not attendance.clocked:
+                    self._clocked(attendance)
             case Deliver(message):
                 self._upward(attendance.session.node, message)
             case Answer(to) if attendance.link is not None:
@@ -421,11 +442,23 @@ class Hub:
                 self._gone(attendance, cause)
 
     def _upward(self, node: str, message: Message) -> None:
-        if message.header.parent_msg_id:
-            self.courier.answered(node, message)
+        if message.header.parent_msg_id and self.courier.answered(node, message):
+            return
         self._deliver(node, message)
-        if self._watchers:
-            self._watchers.received(node, self._now(), message)
+        self._watchers.received(node, self._now(), message)
+
+    def _changed(self, node: str, event: str, why: str, address: str) -> None:
+        """A node came or went: its history and the subscribers hear of it."""
+        now = self._now()
+        self._history.add(Moment(node=node, at=now, event=event, why=why, address=address))
+        self._watchers.presence(node, now, event, why, address)
+
+    def _clocked(self, attendance: Attendance) -> None:
+        """Its first keepalive says what time the node believes it is."""
+        attendance.clocked = True
+        stated = attendance.session.stated
+        if stated > 0 and attendance.link is not None:
+            self._history.clock_of(attendance.session.node, self._now(), stated, attendance.link.address)
 
     def _report(self, attendance: Attendance, message: Message, why: str) -> None:
         dropped = attendance.reportable(self.clock())
@@ -462,4 +495,5 @@ class Hub:
             node = attendance.session.node
             self.courier.closed(node)
             self._presence.disconnected(node, self._now(), cause)
+            self._changed(node, "offline", cause, "" if attendance.link is None else attendance.link.address)
             _log.info("node %s disconnected: %s", node, cause)

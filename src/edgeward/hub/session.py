@@ -164,7 +164,7 @@ class Session:
     `rate` and `burst` bound what the node may send (`owed`); a session starts with a full burst.
     """
 
-    __slots__ = ("_allowance", "_at", "_burst", "_rate", "cause", "fingerprint", "heard", "node", "state")
+    __slots__ = ("_allowance", "_at", "_burst", "_rate", "cause", "fingerprint", "heard", "node", "state", "stated")
 
     def __init__(self, node: str, fingerprint: bytes, at: float, *, rate: float = RATE, burst: float = BURST) -> None:
         self.node = node
@@ -172,6 +172,7 @@ class Session:
         self.state = State.OPEN
         self.cause = Cause.CLOSED
         self.heard = at
+        self.stated = 0  # the time (ms since 1970) in its first keepalive, until somebody has taken note of it
         self._rate = rate
         self._burst = burst
         self._allowance = burst
@@ -214,6 +215,8 @@ class Session:
         match action:
             case Action.REFRESH:
                 self.heard = at
+                if not self.stated and message is not None:
+                    self.stated = message.header.timestamp or -1
                 return _REFRESH
             case Action.DELIVER if message is not None:
                 return Deliver(message)

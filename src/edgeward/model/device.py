@@ -27,6 +27,17 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Something in the history of a node: `event` is `online`, `offline`, `refused` or `clock`, `why` says more in words."""
+
+    node: str
+    at: datetime
+    event: str
+    why: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """What the store knows of a device. Blocked from `blocked_at` on, until a token made with --unblock lets it back."""
 
@@ -40,6 +51,11 @@ class Device:
     last_seen: datetime | None = None
     address: str | None = None
     connections: int = 0
+    clock_skew_ms: int | None = None
+    """How far its clock is ahead of ours, by its first keepalive on its last connection."""
+    refused_at: datetime | None = None
+    """When a connection in its name was last refused, and why."""
+    refused_why: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores.queue import Queue
 from edgeward.stores.replicas import Replicas
+from edgeward.stores.timeline import Timeline
 
 ADOPTED = "adopted"
 """The evidence of a certificate that was issued elsewhere and taken over at first sight."""
@@ -80,6 +81,11 @@ class Store(Protocol):
     @property
     def queue(self) -> Queue:
         """Messages that wait for nodes."""
+        ...
+
+    @property
+    def timeline(self) -> Timeline:
+        """What happened to nodes."""
         ...
 
     @property

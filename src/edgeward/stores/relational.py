@@ -25,6 +25,7 @@ from edgeward.stores import rows, sql, sql_failures, sql_queue
 from edgeward.stores.port import Admission, Signed, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
+from edgeward.stores.relational_timeline import RelationalTimeline
 from edgeward.stores.rows import Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
 
@@ -43,12 +44,18 @@ class RelationalStore:
         self._reader = reader
         self._writer = writer
         self._queue = RelationalQueue(reader, writer)
+        self._timeline = RelationalTimeline(reader, writer)
         self._replicas = RelationalReplicas(reader, writer, replica)
 
     @property
     def queue(self) -> RelationalQueue:
         """Messages that wait for nodes."""
         return self._queue
+
+    @property
+    def timeline(self) -> RelationalTimeline:
+        """What happened to nodes."""
+        return self._timeline
 
     @property
     def replicas(self) -> RelationalReplicas:

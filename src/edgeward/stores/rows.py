@@ -96,12 +96,15 @@ def device(row: Row) -> Device:
         last_seen=_moment(row[7]),
         address=row[8],
         connections=row[9],
+        clock_skew_ms=row[10],
+        refused_at=_moment(row[11]),
+        refused_why=row[12],
     )
 
 
 def node(row: Row) -> Node:
     """A row of `sql.NODES`: a device, then its newest certificate or nulls."""
-    return Node(device=device(row[:10]), certificate=None if row[10] is None else certificate(row[10:]))
+    return Node(device=device(row[:13]), certificate=None if row[13] is None else certificate(row[13:]))
 
 
 def token(row: Row) -> Token:

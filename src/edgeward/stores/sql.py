@@ -8,7 +8,10 @@ CERTIFICATE_COLUMNS = (
     "issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces, not_before, not_after, planned_at,"
     " der, fingerprint, issued_at, connected_at, revoked_at, revocation_reason"
 )
-DEVICE_COLUMNS = "name, created_at, blocked_at, blocked_reason, online_since, offline_since, offline_cause, last_seen, address, connections"
+DEVICE_COLUMNS = (
+    "name, created_at, blocked_at, blocked_reason, online_since, offline_since, offline_cause, last_seen, address, connections,"
+    " clock_skew_ms, refused_at, refused_why"
+)
 TOKEN_COLUMNS = "key_id, digest, node, pattern, uses, used, expires_at, network, unblock, created_at, revoked_at"
 AUDIT_COLUMNS = "n, at, actor, action, object, facts, hash"
 

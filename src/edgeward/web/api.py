@@ -19,7 +19,7 @@ from edgeward.model.http import Request, Response
 from edgeward.model.token import Token
 from edgeward.pki import keys, names, parse, pem
 from edgeward.services.tokens import Wanted
-from edgeward.web import diagnosis, kubeedge, messages
+from edgeward.web import diagnosis, events, kubeedge, messages, nodes
 from edgeward.web.bodies import Strict
 from edgeward.web.bodies import actor as _actor
 from edgeward.web.bodies import body as _body
@@ -131,27 +131,6 @@ def _token(token: Token, now: datetime) -> dict[str, Any]:
 async def _status(platform: Platform, request: Request) -> Response:
     authority = platform.authorities.active
     return _json(platform.describe() | {"pin": authority.pin, "advertised": await platform.authorities.advertised()})
-
-
-async def _nodes(platform: Platform, request: Request) -> Response:
-    shown = []
-    online = {one.node for one in platform.hub.online()}
-    for node in await platform.store.nodes():
-        device = node.device
-        shown.append(
-            {
-                "name": device.name,
-                "state": node.state,
-                "connected": device.name in online,
-                "since": node.since,
-                "cause": device.blocked_reason if node.state == "revoked" else device.offline_cause,
-                "last_seen": device.last_seen,
-                "address": device.address,
-                "connections": device.connections,
-                "certificate": None if node.certificate is None else _certificate(node.certificate),
-            }
-        )
-    return _json(shown)
 
 
 async def _new_token(platform: Platform, request: Request) -> Response:
@@ -276,18 +255,22 @@ async def _audit(platform: Platform, request: Request) -> Response:
 _Answer = Callable[..., Awaitable[Response]]
 
 _KEY_ID = r"([0-9a-f]{16})"
+_NAME = r"([^/]{1,253})"
 _MSG_ID = rf"({messages.MSG_ID})"
 
 ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", r"/v1/status", _status),
-    ("GET", r"/v1/nodes", _nodes),
+    ("GET", r"/v1/nodes", nodes.every),
+    ("GET", rf"/v1/nodes/{_NAME}", nodes.one),
+    ("GET", rf"/v1/nodes/{_NAME}/timeline", nodes.timeline),
     ("POST", r"/v1/tokens", _new_token),
     ("GET", r"/v1/tokens", _tokens),
     ("GET", rf"/v1/tokens/{_KEY_ID}/uses", _token_uses),
     ("POST", rf"/v1/tokens/{_KEY_ID}/revoke", _revoke_token),
     ("POST", r"/v1/revocations", _revoke),
     ("POST", r"/v1/messages", messages.send),
-    ("GET", r"/v1/messages", messages.watch),
+    ("GET", r"/v1/messages", events.lines),
+    ("GET", r"/v1/events", events.server_sent),
     ("GET", rf"/v1/messages/{_MSG_ID}", messages.receipt),
     ("DELETE", rf"/v1/messages/{_MSG_ID}", messages.cancel),
     ("GET", r"/v1/queues", messages.queues),

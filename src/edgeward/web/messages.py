@@ -1,7 +1,6 @@
 """The part of the API about messages: send one, ask what became of it, take it back, see what waits, and hear what nodes say."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import msgspec
@@ -161,18 +160,6 @@ async def receipts(platform: Platform, request: Request) -> Response:
         limit=max(1, whole(asked, "limit", 100, PAGE)),
     )
     return json([shown(one) for one in found])
-
-
-async def watch(platform: Platform, request: Request) -> Response:
-    """An endless stream of what nodes send, one JSON object a line."""
-
-    async def lines() -> AsyncIterator[bytes]:
-        with platform.hub.watch() as watching:
-            async for one in watching:
-                event = {"node": one.node, "received": one.at, "message": one.message}
-                yield msgspec.json.encode(event | ({"lost": one.lost_before} if one.lost_before else {})) + b"\n"
-
-    return Response(status=200, content_type="application/x-ndjson", stream=lines())
 
 
 def shown(known: Known) -> Receipt:
