@@ -515,3 +515,30 @@ def test_revoked_once_and_recorded_once(place: Place) -> None:
         assert device.blocked_at is None, "a certificate is revoked, not its device"
 
     story(place, tell)
+
+
+def test_what_stands_on_a_revocation_list(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        one, two, ended, valid = [await enrolled(store, f"edge-{n}") for n in range(4)]
+        old = new_record("old", not_after=NOON - YEAR, not_before=NOON - 2 * YEAR)
+        await store.plan(old, None)
+        await issue(store, old)
+        lost = new_record("lost")
+        await store.plan(lost, None)
+        await store.revoke([two.serial], NOON + timedelta(minutes=2), Reason.KEY_COMPROMISE, event())
+        await store.revoke([one.serial], NOON + timedelta(minutes=1), Reason.SUPERSEDED, event())
+        await store.revoke([ended.serial, old.serial], NOON + timedelta(minutes=3), Reason.UNSPECIFIED, event())
+        await store.abandon(lost.issuer_id, lost.serial, NOON + timedelta(minutes=4), event())
+        listed = await store.revoked(1, NOON)
+        assert [(line.serial, line.reason) for line in listed] == [
+            (one.serial, Reason.SUPERSEDED),
+            (two.serial, Reason.KEY_COMPROMISE),
+            (ended.serial, Reason.UNSPECIFIED),
+            (lost.serial, Reason.UNSPECIFIED),
+        ]
+        assert listed[0].at == NOON + timedelta(minutes=1)
+        assert valid.serial not in {line.serial for line in listed}
+        assert old.serial in {line.serial for line in await store.revoked(1, NOON - 3 * YEAR)}
+        assert await store.revoked(2, NOON) == []
+
+    story(place, tell)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgeward import files
-from edgeward.cli import ca_new
+from edgeward.cli import ca_new, ca_revoke
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
@@ -24,10 +24,12 @@ _LIMIT = 1024 * 1024
 
 @click.group()
 def command() -> None:
-    """Show, import and export the authority's CA; make offline CAs."""
+    """Show, import and export the authority's CA; make offline CAs, revoke their certificates and make their CRLs."""
 
 
 command.add_command(ca_new.new)
+command.add_command(ca_revoke.revoke)
+command.add_command(ca_revoke.crl)
 
 
 @command.command("show")

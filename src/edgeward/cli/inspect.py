@@ -1,6 +1,5 @@
 """`edgeward inspect`: say what anything is."""
 
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,8 +14,6 @@ from edgeward.errors import EdgewardError, InputError, PasswordNeeded, printable
 from edgeward.pki.formats.item import Item, Kind, leaves
 from edgeward.pki.inspect import describe, text
 from edgeward.pki.inspect.report import Report
-
-_SERVER = r"(?:tls://|https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?\Z"
 
 
 @click.command("inspect")
@@ -87,16 +84,13 @@ def _targets(inputs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _look(name: str, secret: str | None, now: datetime, server_name: str | None) -> tuple[Report, list[Item]]:
-    server = re.match(_SERVER, name) if name != "-" and not Path(name).exists() else None
-    if server is not None:
-        host, port = server[1].strip("[]"), int(server[2])
-        # The network is needed for a live server only, and loading it takes as long as everything else.
-        greeting = import_module("edgeward.transports.probe").greet(host, port, server_name=server_name)
+    greeting = reading.greeted(name, server_name)
+    if greeting is not None:
+        host = server_name or (reading.server(name) or (name, 0))[0]
         describer = import_module("edgeward.pki.inspect.server")
-        report = describer.report(
-            greeting.address, server_name or host, greeting.certificates, greeting.version, greeting.cipher, now
-        )
-        return report, []
+        return describer.report(
+            greeting.address, host, greeting.certificates, greeting.version, greeting.cipher, now
+        ), []
     items = reading.items(name, secret)
     return describe.together(items, now), items
 

@@ -1,15 +1,17 @@
 """What commands read: files, standard input, directories and passwords, all with limits."""
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from edgeward.errors import EdgewardError, InputError, PasswordNeeded, TooLarge, Unavailable, UsageError, printable
 from edgeward.pki.formats.detect import MAX_INPUT, detect
-from edgeward.pki.formats.item import Item
+from edgeward.pki.formats.item import Item, Kind
 
 MAX_PASSWORD = 4 * 1024
 """Octets of a password file: its first line counts."""
@@ -63,8 +65,27 @@ def octets(name: str, limit: int = MAX_INPUT) -> bytes:
     return data
 
 
+def server(name: str) -> tuple[str, int] | None:
+    """Host and port, where `name` is HOST:PORT (`tls://` or `https://` may stand before it) and no file is called so."""
+    if ":" not in name or os.path.lexists(name):
+        return None
+    found = re.match(r"(?:tls://|https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?\Z", name)
+    return None if found is None else (found[1].strip("[]"), int(found[2]))
+
+
+def greeted(name: str, server_name: str | None = None) -> Any:
+    """What the live server `name` shows, as `transports.probe.Greeting`; None when `name` is none."""
+    address = server(name)
+    # The network is needed for a live server only, and loading it takes as long as everything else.
+    return address and import_module("edgeward.transports.probe").greet(*address, server_name=server_name)
+
+
 def items(name: str, password: str | None = None) -> list[Item]:
-    """Everything in the file `name`. Raises `In` with the file's name in front of what is wrong."""
+    """Everything in the file `name`, or the certificates that the server HOST:PORT sends, in its order. Raises `In` with the file's
+    name in front of what is wrong, and as `probe.greet` does.
+    """
+    if greeting := greeted(name):
+        return [Item(kind=Kind.CERTIFICATE, data=der, origin=name, encoding="TLS") for der in greeting.certificates]
     data = octets(name)
     try:
         return detect(data, password=password, name=name)

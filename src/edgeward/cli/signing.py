@@ -219,8 +219,12 @@ async def _sign_batch(ca: OfflineCa, batch: Batch, jobs: dict[int, Job], worker:
     for place, job in jobs.items():
         if job.decision is None:
             continue
-        record = None if batch.again else await ca.present(batch.profile, job.decision, now)
-        if record is not None and record.der is not None:
+        try:
+            record = await ca.present(batch.profile, job.decision, now)
+        except PolicyRefused as error:
+            job.refuse(Problem.of(error))
+            continue
+        if not batch.again and record is not None and record.der is not None:
             job.done("kept", record.serial, record.not_after)
             _write(job, pem.encode("CERTIFICATE", record.der) + batch.behind(ca), batch.force)
         elif job.occupied:

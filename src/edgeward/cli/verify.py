@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from importlib import import_module
 from typing import Any
 
 import click
@@ -12,7 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
-from edgeward.errors import EdgewardError, TooLarge, Unreadable, UsageError
+from edgeward.cli import output, reading
+from edgeward.errors import EdgewardError, PasswordNeeded, TooLarge, Unavailable, Unreadable, UsageError
+from edgeward.pki.formats.detect import detect
+from edgeward.pki.formats.item import Kind, WrongKind, opened, summary
 from edgeward.pki.parse import guarded
 from edgeward.pki.verify import (
     ANY_POLICY,
@@ -36,6 +40,8 @@ from edgeward.pki.verify import (
 MAX_FILE = 64 * 1024 * 1024
 """Octets read from one file: the largest CRL that the gateway takes."""
 
+_UNORDERED = frozenset({Kind.PKCS7, Kind.PKCS12, Kind.JKS, Kind.JCEKS})
+
 _MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.SKIP: ("·", "yellow")}
 _MOST_REJECTED = 8  # lines of rejected paths shown to a person; --json has them all
 
@@ -53,13 +59,48 @@ def read_file(path: str) -> bytes:
 
 
 def read_certificates(octets: bytes) -> list[bytes]:
-    """The DER of every certificate in `octets`: PEM (one or many) or one in DER."""
+    """The DER of every certificate in `octets`: PEM (one or many) or one in DER, which need not be readable: `verify` says why."""
     if b"-----BEGIN" not in octets:
         return [octets]
     if b"-----BEGIN CERTIFICATE-----" not in octets:
         raise Unreadable(what="certificate", why="the file has no PEM block CERTIFICATE")
     found = guarded("PEM certificate", lambda: x509.load_pem_x509_certificates(octets))
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
+
+
+def certificates(name: str, password: str | None = None) -> list[bytes]:
+    """The certificates (DER) in a file of any kind, or those that a live server sends. What comes out of a key store or a PKCS#7 bundle,
+    which have no order that means anything, is put in the order of a chain, the leaf first.
+
+    Raises `In` for a file that is locked or holds something else, `Unreadable` for one that is no certificate at all.
+    """
+    if greeting := reading.greeted(name):
+        return list(greeting.certificates)
+    octets = read_file(name)
+    try:
+        items = detect(octets, password=password, name=name)
+        found = opened(items)
+    except PasswordNeeded as error:
+        raise reading.In(name, error) from error
+    except EdgewardError as error:
+        if error.code == "wrong-password":
+            raise reading.In(name, error) from error
+        return read_certificates(octets)
+    held = [item for item in found if item.kind is Kind.CERTIFICATE]
+    if not held:
+        raise reading.In(name, WrongKind(name=name, wanted=Kind.CERTIFICATE.words, found=summary(found)))
+    if any(item.kind in _UNORDERED for item in items):
+        held = [item for item in output.in_order(held) if item.kind is Kind.CERTIFICATE]
+    return [item.data for item in held]
+
+
+def system_roots() -> list[bytes]:
+    """The roots that this machine trusts, as OpenSSL finds them. Raises `Unavailable` when it finds none."""
+    context = import_module("ssl").create_default_context()
+    found: list[bytes] = context.get_ca_certs(binary_form=True)
+    if not found:
+        raise Unavailable(problem="this machine has no list of trusted roots where OpenSSL looks for one")
+    return found
 
 
 def read_crls(octets: bytes) -> list[bytes]:
@@ -74,8 +115,8 @@ def read_crls(octets: bytes) -> list[bytes]:
     return [crl.public_bytes(Encoding.DER) for crl in parsed]
 
 
-def _certificates(paths: Iterable[str]) -> list[bytes]:
-    return [der for path in paths for der in read_certificates(read_file(path))]
+def _all(names: Iterable[str], password: str | None) -> list[bytes]:
+    return [der for name in names for der in (system_roots() if name == "system" else certificates(name, password))]
 
 
 def _time(text: str | None) -> datetime:
@@ -115,14 +156,15 @@ def _question(options: dict[str, Any]) -> Question:
 
 
 def _judge(leaf: str, question: Question, now: datetime, options: dict[str, Any]) -> Verdict:
-    first, *rest = read_certificates(read_file(leaf))
+    password = reading.secret(options["password"])
+    first, *rest = certificates(leaf, password)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         return verify(
             first,
             now=now,
-            anchors=_certificates(options["ca"]),
-            intermediates=[*rest, *_certificates(options["chain"])],
+            anchors=_all(options["ca"], password),
+            intermediates=[*rest, *_all(options["chain"], password)],
             question=question,
             crl=[der for path in options["crl"] for der in read_crls(read_file(path))],
             ocsp_responses=[read_file(path) for path in options["ocsp"]],
@@ -190,6 +232,9 @@ Examples:
   edgeward verify server.crt --chain issuing.crt --ca root.crt --name hub.example.com
   edgeward verify edge.crt --ca rootCA.crt --crl ca.crl --purpose client
   edgeward verify site.pem --ca roots.pem --name example.com --profile webpki --json
+  edgeward verify hub.example.com:10000 --ca rootCA.crt --name hub.example.com
+  edgeward verify example.com:443 --ca system --name example.com
+  edgeward verify device.p12 --password @password.txt --ca ca.crt --purpose client
   edgeward verify old.crt --ca root.crt --at 2024-05-01 --algorithms legacy
 
 \b
@@ -208,7 +253,8 @@ def _values(choices: type[StrEnum]) -> list[str]:
 @click.option(
     "--chain", **_FILE, help="Intermediate certificates, in any order; those after LEAF in its file count too."
 )
-@click.option("--ca", **_FILE, help="Trusted CA certificates.")
+@click.option("--ca", **_FILE, help="Trusted CA certificates; `system`: the roots that this machine trusts.")
+@click.option("--password", metavar="@FILE", help="Open what is encrypted: @FILE, - for standard input, env:NAME.")
 @click.option("--crl", **_FILE, help="Revocation lists: complete, delta and indirect ones.")
 @click.option("--ocsp", **_FILE, help="OCSP responses in DER.")
 @click.option("--name", multiple=True, metavar="HOST", help="The certificate must be for this host name.")
@@ -244,9 +290,11 @@ def _values(choices: type[StrEnum]) -> list[str]:
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.pass_context
 def command(context: click.Context, /, leaf: str, as_json: bool, at: str | None, **options: Any) -> None:
-    """Check the certificate in LEAF (PEM or DER; `-` reads standard input) and say which rule it breaks.
+    """Check the certificate in LEAF and say which rule it breaks: a file in PEM, DER, PKCS#7, PKCS#12 or JKS, `-` for standard input, or
+    HOST:PORT for what a live server sends.
 
-    Every file may hold one certificate in DER or any number in PEM. Nothing is fetched: what is not given is not known.
+    Files may hold any number of certificates; those beside the first one in LEAF count as --chain. Nothing is fetched: what is not given
+    is not known.
     """
     try:
         now = _time(at)

@@ -7,9 +7,10 @@ issuer, and beside it the certificates above that one, up to the root. Whoever s
 
 import base64
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
@@ -17,19 +18,24 @@ from cryptography import x509
 from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, UsageError
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import AuditRecord, Event
-from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin
+from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin, Reason
 from edgeward.pki import csr, names, parse
 from edgeward.pki import keys as key_rules
 from edgeward.pki.csr import Requested
 from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Issuing, Plan, decide, serial_number
 from edgeward.pki.profile import Profile
 from edgeward.pki.verify import constraints, facts
+from edgeward.services import lists
 from edgeward.services.authorities import SERVER_SETTING
 from edgeward.services.bulk import Decision
 from edgeward.services.issuance import Issuance, Issued, Order, SigningIssuer
+from edgeward.services.revoker import Revoker
 from edgeward.stores.port import Signed, Store
 
 _ABOVE = "offline-ca-above"
+_NAMED = ("device", "server", "operator", "intermediate", "cross")
+"""Profiles under which certificates are given to somebody."""
+
 EVIDENCE = "operator:offline"
 """What was shown for every certificate of an offline CA: a person with its directory and its passphrase."""
 
@@ -218,6 +224,7 @@ class OfflineCa:
         Raises `PolicyRefused`, also for names that the constraints of this CA or of one above do not allow.
         """
         self.terms.check_names(wanted)
+        await self._of_key(hashlib.sha256(requested.spki).digest())
         return await self._road(wanted.profile).issue(self._order(wanted.profile, requested, wanted.grant, now))
 
     def _order(self, profile: Profile, requested: Requested, grant: Grant, now: datetime) -> Order:
@@ -247,8 +254,8 @@ class OfflineCa:
 
     async def present(self, profile: Profile, decision: Decision, now: datetime) -> CertificateRecord | None:
         """The valid certificate that this CA gave the key of `decision` under this profile, for its identity and its names; None when
-        there is none."""
-        for record in await self._store.certificates_of_key(decision.spki_sha256):
+        there is none. Raises `PolicyRefused` for a key that was compromised."""
+        for record in await self._of_key(decision.spki_sha256):
             fits = (record.issuer_id, record.profile, record.identity) == (
                 self.signing.issuer.id,
                 profile.name,
@@ -257,6 +264,31 @@ class OfflineCa:
             if fits and record.der is not None and record.valid_at(now) and _names(record.der) == {*decision.names}:
                 return record
         return None
+
+    async def _of_key(self, spki_sha256: bytes) -> Sequence[CertificateRecord]:
+        """The certificates of a key. Raises `PolicyRefused` when one of them was revoked because the key was compromised."""
+        found = await self._store.certificates_of_key(spki_sha256)
+        if any(record.revocation_reason is Reason.KEY_COMPROMISE for record in found):
+            raise PolicyRefused(("the public key was reported as compromised",))
+        return found
+
+    # --------------------------------------------------------------------------------------------------------- revocation
+
+    async def named(self, name: str, now: datetime) -> list[CertificateRecord]:
+        """The valid certificates of whoever is called `name`, under any profile."""
+        found = [await self._store.valid_certificates(name, profile, now) for profile in _NAMED]
+        return [record for records in found for record in records]
+
+    async def revoke(self, serial: str, reason: Reason, now: datetime) -> tuple[CertificateRecord, ...]:
+        """Revoke a certificate of this CA by its serial, in any way that people write one; what this call revoked. Raises `NotFound`,
+        and `UsageError` for the CA's own certificate."""
+        own = self.signing.issuer.certificate
+        revoker = Revoker(self._store, lambda _records: None, revocable=lambda record: record.der != own)
+        return (await revoker.revoke(f"serial:{serial}", reason, actor=self._actor, now=now)).revoked
+
+    async def make_list(self, lifetime: timedelta, now: datetime) -> lists.List:
+        """The next revocation list of this CA. Raises as `lists.make` does."""
+        return await lists.make(self._store, self.signing, lifetime, actor=self._actor, now=now)
 
     async def cross_sign(self, other: bytes, profile: Callable[[int | None], Profile], now: datetime) -> Issued:
         """A certificate of ours for the CA in `other` (DER), with its own name, key and key identifier: who trusts this CA trusts what

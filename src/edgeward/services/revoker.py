@@ -25,7 +25,8 @@ class Revocation:
 class Revoker:
     """`revoked` is told of every certificate that is revoked, and `blocked` of every node, right after the store has it durably. Both are
     needed: a session may hang on a certificate that has expired meanwhile, which nobody revokes any more. `expecting`: whether nodes may
-    come that nobody here knows yet; then a name can be blocked before its node has come."""
+    come that nobody here knows yet; then a name can be blocked before its node has come. `revocable`: which certificates can be revoked by
+    their serial."""
 
     def __init__(
         self,
@@ -33,11 +34,13 @@ class Revoker:
         revoked: Callable[[Sequence[CertificateRecord]], None],
         blocked: Callable[[str], object] = lambda _node: None,
         expecting: Callable[[], bool] = lambda: False,
+        revocable: Callable[[CertificateRecord], bool] = lambda record: record.profile in REVOCABLE,
     ) -> None:
         self._store = store
         self._revoked = revoked
         self._blocked = blocked
         self._expecting = expecting
+        self._revocable = revocable
 
     async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
         """Revoke a node (and block it) or one certificate (`serial:HEX`); idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
@@ -59,7 +62,7 @@ class Revoker:
         record = await self._store.by_serial(serial)
         if record is None:
             raise NotFound(what="certificate with serial", name=serial)
-        if record.profile not in REVOCABLE:
+        if not self._revocable(record):
             raise UsageError(
                 problem=f"the {record.profile} certificate of the authority itself is replaced, not revoked"
             )

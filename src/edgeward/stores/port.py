@@ -66,6 +66,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """A line of a revocation list: the serial (hex), since when, and why."""
+
+    serial: str
+    at: datetime
+    reason: Reason | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
     """A certificate that was signed for a planned row, and what the audit log is to say of it."""
 
@@ -171,6 +180,10 @@ class Store(Protocol):
     ) -> Sequence[CertificateRecord]:
         """Revoke by serial; the records that this call revoked. Those already revoked stay as they are and are not returned, but for
         one that turns out to be `keyCompromise`: its reason changes, its moment does not. When none is left, nothing is recorded."""
+        ...
+
+    async def revoked(self, issuer_id: int, since: datetime) -> Sequence[Revoked]:
+        """What is revoked of this issuer's certificates, those that had ended at `since` left out; by time, then serial."""
         ...
 
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:

@@ -22,7 +22,7 @@ from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores import rows, sql, sql_failures, sql_queue
-from edgeward.stores.port import Admission, Signed, Standing, TokenUse
+from edgeward.stores.port import Admission, Revoked, Signed, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.relational_timeline import RelationalTimeline
@@ -287,6 +287,11 @@ class RelationalStore:
 
         revoked: list[CertificateRecord] = await self._work(work, event)
         return revoked
+
+    async def revoked(self, issuer_id: int, since: datetime) -> Sequence[Revoked]:
+        """What stands on a revocation list."""
+        row = {"issuer_id": issuer_id, "since": milliseconds(since)}
+        return [rows.revoked(found) for found in await self._reader.query(sql.REVOKED, row)]
 
     async def block(self, node: str, at: datetime, reason: Reason, event: Event) -> Sequence[CertificateRecord]:
         """Block a device and revoke its certificates; those revoked now."""

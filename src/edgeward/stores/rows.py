@@ -9,7 +9,7 @@ from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure, Learnt, Listener, Shown
 from edgeward.model.token import Token
-from edgeward.stores.port import Standing, TokenUse
+from edgeward.stores.port import Revoked, Standing, TokenUse
 
 Row = tuple[Any, ...]
 
@@ -81,6 +81,11 @@ def certificate_row(record: CertificateRecord) -> dict[str, Any]:
         "revoked_at": _milliseconds(record.revoked_at),
         "revocation_reason": record.revocation_reason,
     }
+
+
+def revoked(row: Row) -> Revoked:
+    """A row of `sql.REVOKED`."""
+    return Revoked(serial=row[0], at=moment(row[1]), reason=None if row[2] is None else Reason(row[2]))
 
 
 def device(row: Row) -> Device:

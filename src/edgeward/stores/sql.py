@@ -136,6 +136,9 @@ _NOT_YET = "(revoked_at IS NULL OR (:reason = 'keyCompromise' AND COALESCE(revoc
 REVOKE = f"""
 UPDATE certificate SET revoked_at = COALESCE(revoked_at, :at), revocation_reason = :reason
  WHERE serial = :serial AND {_NOT_YET} AND state = 'issued' RETURNING {CERTIFICATE_COLUMNS}"""
+REVOKED = """
+SELECT serial, revoked_at, revocation_reason FROM certificate
+ WHERE issuer_id = :issuer_id AND revoked_at IS NOT NULL AND not_after >= :since ORDER BY revoked_at, serial"""
 BLOCK = """
 INSERT INTO device (name, created_at, blocked_at, blocked_reason) VALUES (:name, :at, :at, :reason)
     ON CONFLICT (name) DO UPDATE SET blocked_at = excluded.blocked_at, blocked_reason = excluded.blocked_reason
