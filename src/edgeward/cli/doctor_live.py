@@ -1,6 +1,7 @@
 """`edgeward doctor HOST:PORT`: reads the files that were named, looks at the server, draws the trace."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from edgeward import app_doctor
@@ -8,9 +9,9 @@ from edgeward.cli import reading
 from edgeward.cli.doctor import Asked
 from edgeward.cli.options import secret
 from edgeward.errors import UsageError, printable
-from edgeward.model.diagnosis import Diagnosis
+from edgeward.model.diagnosis import Diagnosis, Section
 from edgeward.pki.formats.item import Item, Kind, of_kind
-from edgeward.services.doctor import live, mine
+from edgeward.services.doctor import live, mine, picture, trace
 from edgeward.services.doctor.case import Trust
 from edgeward.services.doctor.mine import Ours
 from edgeward.services.doctor.survey import Ask
@@ -31,7 +32,33 @@ def examine(asked: Asked) -> Diagnosis:
         before=ours.findings,
     )
     chain = ours.mine.certificates if ours.mine is not None and ours.key is not None else ()
-    return app_doctor.examine(question, app_doctor.network(asked.seconds, chain, ours.key)).diagnosis
+    examined = app_doctor.examine(question, app_doctor.network(asked.seconds, chain, ours.key))
+    return _traced(asked, examined)
+
+
+def _traced(asked: Asked, examined: live.Examined) -> Diagnosis:
+    """The diagnosis with its trace, where one was asked for, in the text, in the JSON and in the files."""
+    diagnosis = examined.diagnosis
+    if not (asked.trace or asked.svg or asked.html):
+        return diagnosis
+    found = trace.traces(examined.contact, diagnosis.findings)
+    if asked.svg:
+        _write(asked.svg, picture.svg(found))
+    if asked.html:
+        _write(asked.html, picture.page(diagnosis, found))
+    if not asked.trace:
+        return diagnosis
+    lines = [line for one in found for line in trace.drawn(one)] or ["no handshake began"]
+    section = Section(title="trace", lines=(*lines, *trace.legend()))
+    told = [{"title": printable(one.title), "rows": [row.as_json() for row in one.rows]} for one in found]
+    return replace(diagnosis, sections=(*diagnosis.sections, section), facts={**diagnosis.facts, "trace": told})
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(problem=f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _name(text: str) -> str:

@@ -1,10 +1,12 @@
 """Judging what an enrolment server or a hub answers: tokens, nodes, and which of the two it is."""
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from cryptography import x509
 
 from edgeward.errors import BadToken, printable
@@ -52,11 +54,14 @@ _ANSWERS = _rules(
 """The sentences of `edgeward.errors` and of KubeEdge's enrolment server, as answers carry them."""
 
 
-def text_of(answer: Answer | None) -> str:
-    """The first line of an answer's body, made printable."""
+def text_of(answer: Answer | None, secret: str = "") -> str:
+    """The first line of an answer's body, made printable; a server that repeats our `secret`, or a part of it, is not quoted there."""
     if answer is None:
         return ""
-    return printable(answer.body[:400].decode("utf-8", "replace").partition("\n")[0], 300)
+    text = answer.body[:8192].decode("utf-8", "replace").partition("\n")[0]
+    for part in (secret, *secret.split(".")):
+        text = text.replace(part, "***") if len(part) > 8 else text
+    return printable(text, 300)
 
 
 def is_enrolment(contact: Contact) -> bool:
@@ -115,6 +120,9 @@ def token(case: Case, text: str, now: datetime) -> JoinToken | None:
         case.add("token-form", {"detail": f"{error.facts['why']}{_hint(text)}"})
         return None
     jwt = KubeEdgeJwt.parse(parsed.bearer.reveal())
+    if cut := _cut(parsed):
+        case.add("token-form", {"detail": cut})
+        return None
     actual = ca_of(case.contact)
     if actual is None:
         _no_ca(case)
@@ -133,6 +141,36 @@ def token(case: Case, text: str, now: datetime) -> JoinToken | None:
             severity=Severity.NOTE,
         )
     return parsed
+
+
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
+_LAST_PART = 43
+"""Characters of the last part of a token, ours and KubeEdge's with HS256: 32 octets in base64url."""
+
+
+def _cut(token: JoinToken) -> str:
+    """What is missing of a token whose outer form is right; empty for nothing."""
+    first, middle, last = token.bearer.reveal().split(".")
+    if first.startswith("eyJ"):
+        header, claims = _decoded(first), _decoded(middle)
+        if header is None or claims is None:
+            return "one of its parts cannot be read: something of it is missing or was changed"
+        if header.get("alg") != "HS256":
+            return ""
+    elif not _KEY_ID.fullmatch(first):
+        return ""
+    if len(last) == _LAST_PART:
+        return ""
+    how = "cut" if len(last) < _LAST_PART else "too much"
+    return f"its last part has {len(last)} characters instead of {_LAST_PART}: {how} at its end"
+
+
+def _decoded(part: str) -> dict[str, object] | None:
+    """The JSON object in one part of a JWT, or None."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), type=dict[str, object])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
 
 
 def _hint(text: str) -> str:
@@ -161,12 +199,13 @@ def _no_ca(case: Case) -> None:
     case.add("no-authority-answer", {"detail": detail})
 
 
-def answered(case: Case, one: Handshake, *, about: str) -> bool:
-    """Judge the answer to a question about a token, a certificate or a session; whether it was a refusal. `about` says which."""
+def answered(case: Case, one: Handshake, *, about: str, secret: str = "") -> bool:
+    """Judge the answer to a question about a token, a certificate or a session; whether it was a refusal. `about` says which; `secret`
+    is what the question told and the answer may repeat."""
     answer = one.answer
     if answer is None or answer.status in (0, 101, 200):
         return False
-    words = text_of(answer)
+    words = text_of(answer, secret)
     if "the certificate request is refused" in words:
         return False  # as it should be: whoever asks for nobody's name and is told so has shown good proof
     for rule in _ANSWERS:

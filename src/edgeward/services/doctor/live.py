@@ -179,7 +179,7 @@ def _about_token(
     for body in (b"-", refused_request()):
         one = _enrol(question, case, look, body, header)
         asked.append(one)
-        if answers.answered(case, one, about="token") and not _unnamed(question, case):
+        if answers.answered(case, one, about="token", secret=token.bearer.reveal()) and not _unnamed(question, case):
             break
         if b"not a readable certificate request" not in (one.answer.body if one.answer is not None else b""):
             break
