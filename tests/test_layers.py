@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "edgeward"
 MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts): p for p in sorted(SOURCE.rglob("*.py"))}
 
 LAYERS = (
-    {"errors"}, {"files"}, {"pki"}, {"model"}, {"keys", "stores", "bus"}, {"services", "hub"}, {"protocols", "transports", "web"},
+    {"errors"}, {"files", "extras"}, {"pki"}, {"model"}, {"keys", "stores", "bus"}, {"services", "hub"}, {"protocols", "transports", "web"},
     {"agent"}, {"config"}, {"app", "app_doctor", "app_offline"}, {"cli", "tls"}, {"testing"}, {"__main__"},
 )  # fmt: skip
 """From the bottom; the members of one set do not know each other. `files` is a leaf: `pki` and `model` may not import it."""

@@ -25,15 +25,18 @@ from typing import Any
 import ifaddr
 import msgspec
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 import edgeward
-from edgeward import config, files
+from edgeward import config, extras, files
 from edgeward.errors import (
     AlreadyRunning,
     BadName,
     CannotListen,
     EdgewardError,
     InsecureFile,
+    InternalError,
     StoreUnavailable,
     UsageError,
 )
@@ -49,7 +52,7 @@ from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
 from edgeward.model.token import Hints
-from edgeward.pki import names, pem
+from edgeward.pki import client, names, parse, pem
 from edgeward.protocols.kubeedge import routes as kubeedge
 from edgeward.services.adoption import Adoption
 from edgeward.services.authorities import Authorities, ServerCredential
@@ -101,6 +104,7 @@ class Wanted:
     listen: str | None = None
     https_port: int | None = None
     hub_port: int | None = None
+    quic_port: int | None = None
     passphrase_file: Path | None = None
     kubeedge_tokens: Acceptance | None = None
 
@@ -270,6 +274,8 @@ class Server:
         self._administration: http.Http | None = None
         self._contexts: dict[str, Any] = {}
         self._credential: ServerCredential | None = None
+        self._quic: Any = None
+        self._quic_port: int | None = None
         self._since = now()
         self._reloading = asyncio.Lock()
         self._reload_failed = asyncio.Event()
@@ -289,6 +295,7 @@ class Server:
             "dial": self._services.dialled[0],
             "https_port": https,
             "hub_port": hub,
+            "quic_port": self._quic_port,
             "names": () if self._credential is None else self._credential.names,
             "certificate_sha256": "" if self._credential is None else sha256(self._credential.certificate).hexdigest(),
         }
@@ -338,6 +345,9 @@ class Server:
         )
         hub_port = await self._listen(hub, address, listen.hub_port if wanted.hub_port is None else wanted.hub_port)
         services.ports = (https_port, hub_port)
+        quic_port = listen.quic_port if wanted.quic_port is None else wanted.quic_port
+        if quic_port is not None:
+            self._quic_port = await self._listen_for_quic(address, quic_port, sessions.limits, tls_limits)
         await self._listen_for_operators()
 
     def _tls(
@@ -367,6 +377,25 @@ class Server:
         self._listeners.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         return bound
+
+    async def _listen_for_quic(self, address: str, port: int, limits: websocket.Limits, handshakes: TlsLimits) -> int:
+        hub, authorities = self._services.hub, self._services.authorities
+        self._quic = extras.load("edgeward.transports.quic").Server(
+            hub.admit,
+            now=now,
+            verify=lambda certificate: client.verify(certificate, authorities.trusted, now()),
+            credential=self._quic_credential,
+            limits=limits,
+            handshakes=handshakes,
+            refused=partial(self._failed, Listener.HUB),
+        )
+        bound: int = await self._quic.listen(address, port)
+        return bound
+
+    def _quic_credential(self) -> tuple[list[x509.Certificate], PrivateKeyTypes]:
+        if self._credential is None:
+            raise InternalError(problem="QUIC is served before there is a server certificate")
+        return [parse.certificate(self._credential.certificate)], self._credential.key
 
     async def _listen_for_operators(self) -> None:
         services = self._services
@@ -463,6 +492,8 @@ class Server:
         if self._enrolment is not None:
             await self._enrolment.close(GRACE)
         await self._services.hub.shutdown()
+        if self._quic is not None:
+            self._quic.close()
         await self._services.failures.settle()
         if self._administration is not None:
             await self._administration.close(GRACE)

@@ -48,6 +48,8 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An IP address; empty: every address of this machine, IPv4 and IPv6."""
     https_port: Port = 10002
     hub_port: Port = 10000
+    quic_port: Port | None = None
+    """UDP, usually 10001: the hub over QUIC, for Edgeward's own agents. Absent: not served. Needs the extra `quic`."""
     backlog: Count = 4096
 
 

@@ -69,6 +69,13 @@ class UsageError(EdgewardError):
     exit_status = 2
 
 
+class ExtraMissing(UsageError):
+    """Something was asked for whose library is an extra that is not installed."""
+
+    sentence = "this needs the library {module}, which is not installed"
+    remedy = "pip install 'edgeward[{extra}]'"
+
+
 class InputError(EdgewardError):
     """Bytes are not what they were said to be."""
 

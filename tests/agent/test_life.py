@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,9 +60,7 @@ def test_it_says_how_it_is_to_its_owner_alone(ca, hub, tmp_path):
         place = edge.files.directory
         assert status.ask(place) is None, "nobody is there"
         async with hub.up(hub.context(tmp_path, "127.0.0.1")):
-            edge.settings = edge.settings.__class__(
-                node="edge-1", https=edge.settings.https, hub=(Endpoint(host="127.0.0.1", port=hub.port),)
-            )
+            edge.settings = replace(edge.settings, hub=(Endpoint(host="127.0.0.1", port=hub.port),))
             async with edge.agent():
                 await until(lambda: hub.received)
                 found = await asyncio.to_thread(status.ask, place)
@@ -129,9 +128,7 @@ def writing(place: Path) -> tuple[str, ...]:
 
 
 def with_hook(edge: Edge, command: tuple[str, ...]) -> Edge:
-    edge.settings = edge.settings.__class__(
-        node="edge-1", https=edge.settings.https, hub=edge.settings.hub, on_certificate_change=command
-    )
+    edge.settings = replace(edge.settings, on_certificate_change=command)
     return edge
 
 
@@ -359,9 +356,7 @@ def test_a_name_that_does_not_resolve_is_said_and_tried_again_and_a_connection_l
 ):
     async def main() -> None:
         edge = Edge(tmp_path, ca, [1]).enrolled()
-        edge.settings = edge.settings.__class__(
-            node="edge-1", https=edge.settings.https, hub=(Endpoint(host="hub.invalid", port=1),)
-        )
+        edge.settings = replace(edge.settings, hub=(Endpoint(host="hub.invalid", port=1),))
         async with edge.agent():
             await until(lambda: caplog.text.count("cannot reach hub.invalid:1") > 2)
 

@@ -123,6 +123,7 @@ class Edge:
             node="edge-1",
             https=(Endpoint(host="127.0.0.1", port=https_port),),
             hub=tuple(Endpoint(host="127.0.0.1", port=port) for port in hub_ports),
+            transport="websocket",
         )
         self.messages = []
         numbers = itertools.count(1)

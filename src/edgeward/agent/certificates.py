@@ -30,7 +30,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
+from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, QUIC_PORT, Endpoint
 from edgeward.agent.enrol import Pair
 from edgeward.errors import InsecureFile, NotFound, StoreUnavailable, Unavailable, Unreadable, UsageError
 from edgeward.files import (
@@ -54,7 +54,6 @@ _log = logging.getLogger(__name__)
 
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _GENERATION = re.compile(r"[0-9]{4,}")
-_TRANSPORT = re.compile(r"[a-z]{1,20}")
 _CURRENT = re.compile(r"certs\.d/([0-9]{4,})")
 _FORGOTTEN_LINK = re.compile(r"\.certs\.[0-9a-f]{16}\.part")
 
@@ -67,7 +66,10 @@ class Settings:
     https: tuple[Endpoint, ...]
     hub: tuple[Endpoint, ...]
     project: str = DEFAULT_PROJECT
-    transport: str = "websocket"
+    transport: str = "auto"
+    """`websocket`, `quic`, or `auto`: QUIC where it works and WebSocket everywhere else."""
+    quic: tuple[Endpoint, ...] = ()
+    """Where to dial QUIC (UDP), best first; empty: the hubs' hosts on port 10001."""
     on_certificate_change: tuple[str, ...] = ()
     """A program and its arguments, run when the certificate changes."""
 
@@ -77,8 +79,8 @@ class Settings:
             raise UsageError(problem="an agent needs the address of an enrolment server and of a hub")
         if not _PROJECT.fullmatch(self.project):
             raise UsageError(problem=f"{self.project!r} is not a project id: 1 to 64 letters, digits, `.`, `_` and `-`")
-        if not _TRANSPORT.fullmatch(self.transport):
-            raise UsageError(problem=f"{self.transport!r} is not the name of a transport")
+        if self.transport not in ("auto", "websocket", "quic"):
+            raise UsageError(problem=f"there is no transport {self.transport!r}, only auto, websocket and quic")
         if any("\0" in part for part in self.on_certificate_change) or self.on_certificate_change[:1] == ("",):
             raise UsageError(
                 problem='on_certificate_change is a list like ["/usr/bin/systemctl", "reload", "mosquitto"]'
@@ -148,6 +150,7 @@ class Certificates:
                 hub=tuple(Endpoint.parse(t, default_port=HUB_PORT, scheme="wss") for t in read["hub"]),
                 project=read.get("project", DEFAULT_PROJECT),
                 transport=read.get("transport", "websocket"),
+                quic=tuple(Endpoint.parse(t, default_port=QUIC_PORT, scheme="quic") for t in read.get("quic", [])),
                 on_certificate_change=_texts(read.get("on_certificate_change", [])),
             )
         except KeyError as error:
@@ -213,6 +216,7 @@ class Certificates:
             f"hub = {_strings(settings.hub)}",
             f'project = "{settings.project}"',
             f'transport = "{settings.transport}"',
+            *([f"quic = {_strings(settings.quic)}"] if settings.quic else []),
             "# A program and its arguments (no shell), run when the certificate has changed:",
             f"on_certificate_change = [{', '.join(map(_toml, settings.on_certificate_change))}]",
             "",

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from edgeward.agent import enrol, messages
 from edgeward.agent.rhythm import HEARTBEAT, Dice, Pulse
@@ -35,6 +35,7 @@ class World:
     """Seconds between two signs of life."""
 
 
+@runtime_checkable
 class Carrier(Protocol):
     """What a transport offers: messages and pings out, and the end. Nothing happens when it has ended."""
 
@@ -47,8 +48,9 @@ class Carrier(Protocol):
 class HubConnection:
     """A connection from `opened` to `lost`. `ended` is done, with the reason in words, when it is over."""
 
-    def __init__(self, where: str, world: World) -> None:
+    def __init__(self, where: str, world: World, transport: str = "websocket") -> None:
         self.where = where
+        self.transport = transport
         self._world = world
         loop = asyncio.get_running_loop()
         self._time = loop.time
@@ -58,6 +60,14 @@ class HubConnection:
         self._pulse: Pulse | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._why = ""
+
+    def new_id(self) -> str:
+        """A message id that was never used."""
+        return self._world.new_id()
+
+    def now(self) -> datetime:
+        """The time, aware UTC."""
+        return self._world.now()
 
     async def established(self) -> None:
         """Return once the hub has accepted. Raises `ServerRefused` or `ServerFailing` with its words, or `Unreachable`."""

@@ -8,6 +8,8 @@ from edgeward.pki import names
 
 HTTPS_PORT = 10002
 HUB_PORT = 10000
+QUIC_PORT = 10001
+"""UDP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

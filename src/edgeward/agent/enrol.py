@@ -6,6 +6,7 @@ against the CA, the certificate against our key, our name and the CA. The same r
 
 import hmac
 import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,9 @@ from edgeward.errors import AuthorityMismatch, ServerFailing, ServerRefused, Unr
 from edgeward.model.token import JoinToken, Secret
 from edgeward.pki import names, parse
 from edgeward.transports import client_tls
+
+Check = Callable[[Sequence[bytes]], None]
+"""Looks at the certificates (DER) that a server presented, its own first, and raises when it is not trusted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

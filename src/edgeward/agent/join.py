@@ -10,7 +10,7 @@ from cryptography import x509
 
 from edgeward.agent import enrol, https
 from edgeward.agent.certificates import Certificates, Settings
-from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, Endpoint
+from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, QUIC_PORT, Endpoint
 from edgeward.errors import EdgewardError, HandshakeFailed, NotFound, ServerFailing, Unreachable, UsageError
 from edgeward.model.token import JoinToken
 from edgeward.pki import names, parse
@@ -40,10 +40,11 @@ async def join(
     node: str,
     url: str | None,
     hub: str | None,
+    quic: str | None = None,
     now: datetime,
     timeout: float = https.TIMEOUT,
 ) -> Joined:
-    """Enrol `node` and write its directory. `url` and `hub` are what a person gave; without them the token's own hints count.
+    """Enrol `node` and write its directory. `url`, `hub` and `quic` are what a person gave; without them the token's own hints count.
 
     Nothing that was there is replaced before the new certificate is here and checked. Raises `UsageError` (no address, or the directory
     is another node's), `BadName`, `Unavailable` (an agent is running there) and what `enrol.enrol` raises.
@@ -53,9 +54,10 @@ async def join(
     files = Certificates(directory)
     with files.locked(make=True):
         before = _settings_before(files, node)
-        settings = Settings(node=node, https=servers, hub=hubs)
+        quics = _endpoints([quic] if quic else [], QUIC_PORT, "quic")
+        settings = Settings(node=node, https=servers, hub=hubs, quic=quics)
         if before is not None:
-            settings = replace(before, https=servers, hub=hubs)
+            settings = replace(before, https=servers, hub=hubs, quic=quics)
         proof = token.bearer.reveal().encode()
         key = files.pending_key(proof)
         resumed = key is not None

@@ -3,13 +3,13 @@
 import contextlib
 import re
 import socket
-import ssl
 
+from edgeward.agent import enrol
 from edgeward.agent.certificates import Settings
-from edgeward.agent.connection import HubConnection
+from edgeward.agent.connection import Carrier, HubConnection
 from edgeward.agent.endpoint import Endpoint
-from edgeward.agent.https import Verify
-from edgeward.transports import dial
+from edgeward.agent.enrol import Check, Pair
+from edgeward.transports import client_tls, dial
 from edgeward.transports.limits import TlsLimits
 from edgeward.transports.websocket import Link
 from edgeward.transports.websocket_client import WebSocketClient
@@ -25,23 +25,23 @@ UNACKNOWLEDGED = 20_000
 
 
 async def connect(
-    endpoint: Endpoint, settings: Settings, connection: HubConnection, *, context: ssl.SSLContext, verify: Verify
+    endpoint: Endpoint, settings: Settings, connection: HubConnection, *, pair: Pair, check: Check
 ) -> None:
-    """Dial the hub at `endpoint`; `connection` is told all that happens from the upgrade's answer on.
+    """Dial the hub at `endpoint` with `pair`; `connection` is told all that happens from the upgrade's answer on.
 
-    Raises `Unreachable`, `HandshakeFailed`, or what `verify` raises.
+    Raises `Unreachable`, `HandshakeFailed`, or what `check` raises.
     """
     client = WebSocketClient(
         f"wss://{endpoint}/{settings.project}/{settings.node}/events",
-        _Receiver(connection),
+        Receiver(connection),
         headers=(("Node_id", settings.node), ("Project_id", settings.project), ("ConnectionUse", "msg")),
     )
     carrier, _ = await dial.connect(
         endpoint.host,
         endpoint.port,
-        context=context,
+        context=enrol.client_context(pair),
         inner=lambda: client,
-        verify_server=verify,
+        verify_server=lambda tls: check(client_tls.presented_chain(tls)),
         limits=TlsLimits(handshake_seconds=HANDSHAKE),
     )
     _notice_a_dead_network(carrier.get_extra_info("socket"))
@@ -58,14 +58,14 @@ def _notice_a_dead_network(tcp: socket.socket | None) -> None:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED)
 
 
-class _Receiver:
-    """Passes on what the WebSocket says."""
+class Receiver:
+    """Passes on what a transport says."""
 
     def __init__(self, connection: HubConnection) -> None:
         self._connection = connection
 
     def opened(self, link: Link) -> None:
-        if isinstance(link, WebSocketClient):
+        if isinstance(link, Carrier):
             self._connection.accepted(link)
 
     def received(self, octets: bytes | bytearray) -> None:

@@ -10,9 +10,9 @@ calendar jumps.
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,28 +23,33 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import edgeward
-from edgeward.agent import enrol, hook, status
+from edgeward import extras
+from edgeward.agent import enrol, hook, status, trust
 from edgeward.agent.certificates import Certificates, Settings
 from edgeward.agent.connection import HubConnection, World
+from edgeward.agent.endpoint import QUIC_PORT, Endpoint
 from edgeward.agent.enrol import Pair
-from edgeward.agent.rhythm import Backoff, Renewal
+from edgeward.agent.rhythm import Backoff, Dice, Renewal
+from edgeward.agent.route import QUIC, WEBSOCKET, Route
 from edgeward.agent.status import Status
 from edgeward.agent.systemd import Systemd
 from edgeward.errors import (
     CertificateRefused,
     EdgewardError,
+    ExtraMissing,
     ServerRefused,
     StoreUnavailable,
     Unreachable,
-    UsageError,
     printable,
 )
 from edgeward.pki import parse
 
 _log = logging.getLogger(__name__)
 
-TRANSPORTS = {"websocket": "edgeward.agent.over_websocket"}
-"""How a hub can be reached, by the names that `agent.toml` uses: modules with `connect`, loaded when they are used."""
+TRANSPORTS = {QUIC: "edgeward.agent.over_quic", WEBSOCKET: "edgeward.agent.over_websocket"}
+"""How a hub can be reached: modules with `connect`, loaded when they are used."""
+
+_SCHEMES = {QUIC: "quic", WEBSOCKET: "wss"}
 
 HANDOVER = 5.0
 """Seconds that the hub has to close an older connection of ours before we do."""
@@ -63,9 +68,8 @@ class Agent:
         self._settings = settings
         self._world = world
         self._systemd = systemd or Systemd({})
-        if settings.transport not in TRANSPORTS:
-            raise UsageError(problem=f"there is no transport {settings.transport!r}, only {', '.join(TRANSPORTS)}")
-        self._transport: Any = importlib.import_module(TRANSPORTS[settings.transport])
+        self._transports = _transports(settings.transport)
+        self._route = _route(settings, self._transports, world.dice)
         self._ca = files.ca()
         self._pair = files.pair()
         self._renewal = Renewal(dice=world.dice)
@@ -153,7 +157,7 @@ class Agent:
                 why = str(error)
             else:
                 self._succeed(connection)
-                ended = await self._until_it_ends_or_another_is_wanted(connection)
+                ended = await self._hold(connection)
                 if ended is None:
                     continue
                 if connection.settled:
@@ -172,15 +176,30 @@ class Agent:
             await asyncio.sleep(wait)
 
     async def _dial(self, attempt: int) -> HubConnection:
-        endpoint = self._settings.hub[attempt % len(self._settings.hub)]
-        connection = HubConnection(f"wss://{endpoint}", self._world)
-        await self._transport.connect(
-            endpoint,
-            self._settings,
-            connection,
-            context=enrol.client_context(self._pair),
-            verify=partial(enrol.verify_server, ca=self._anchor, host=endpoint.host, now=self._world.now()),
+        """A connection by the best transport that works. Raises why the last one did not."""
+        clock = asyncio.get_running_loop().time
+        failure: EdgewardError = Unreachable(address="the hub", why="no address is configured")
+        for transport, endpoint in self._route.choices(attempt, clock()):
+            try:
+                return await self._try(transport, endpoint)
+            except ServerRefused:  # it was reached, and will say the same on every transport
+                raise
+            except EdgewardError as error:
+                failure = error
+                self._trouble(error)
+                if transport == QUIC and len(self._transports) > 1:
+                    self._route.failed(clock())
+                    _log.info("QUIC does not get through: %s; WebSocket is tried", error)
+        raise failure
+
+    async def _try(self, transport: str, endpoint: Endpoint) -> HubConnection:
+        connection = HubConnection(f"{_SCHEMES[transport]}://{endpoint}", self._world, transport)
+        check = partial(trust.verify_server, ca=self._anchor, host=endpoint.host, now=self._world.now())
+        await self._transports[transport].connect(
+            endpoint, self._settings, connection, pair=self._pair, check=lambda chain: _checked(check, chain)
         )
+        if transport == QUIC:
+            self._route.succeeded()
         return connection
 
     @property
@@ -195,7 +214,7 @@ class Agent:
         self._say(
             state="connected",
             hub=connection.where,
-            transport=self._settings.transport,
+            transport=connection.transport,
             connections=self._status.connections + 1,
         )
         if before is not None:
@@ -203,15 +222,27 @@ class Agent:
             self._retiring.add(retiring)
             retiring.add_done_callback(self._retiring.discard)
 
-    async def _until_it_ends_or_another_is_wanted(self, connection: HubConnection) -> str | None:
-        """Why it ended; None when another one is wanted while it stands."""
+    async def _hold(self, connection: HubConnection) -> str | None:
+        """Why the connection ended; None when another one is wanted while it stands. Beside WebSocket, QUIC is tried from time to time."""
+        clock = asyncio.get_running_loop().time
         wanted = asyncio.create_task(self._another.wait())
         try:
-            either: set[asyncio.Future[Any]] = {connection.ended, wanted}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            while True:
+                either: set[asyncio.Future[Any]] = {connection.ended, wanted}
+                rest = self._route.rest(clock()) if connection.transport == WEBSOCKET else None
+                done, _ = await asyncio.wait(either, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return connection.ended.result() if connection.ended.done() else None
+                try:
+                    better = await self._try(QUIC, self._route.quics[0])
+                except EdgewardError as error:
+                    self._route.failed(clock())
+                    _log.info("QUIC still does not get through: %s", error)
+                else:
+                    self._succeed(better)
+                    connection = better
         finally:
             wanted.cancel()
-        return connection.ended.result() if connection.ended.done() else None
 
     # ------------------------------------------------------------------------------------------------------------- stay fresh
 
@@ -320,6 +351,28 @@ class Agent:
             await asyncio.sleep(self._systemd.watchdog or 3600.0)
             if self._systemd.watchdog is not None:
                 self._systemd.tell("WATCHDOG=1")
+
+
+def _transports(wanted: str) -> dict[str, Any]:
+    """The modules of the transports that may be used. Raises `ExtraMissing` when QUIC alone is wanted and its library is not there."""
+    if wanted != "auto":
+        return {wanted: extras.load(TRANSPORTS[wanted])}
+    websocket = {WEBSOCKET: extras.load(TRANSPORTS[WEBSOCKET])}
+    try:
+        return {QUIC: extras.load(TRANSPORTS[QUIC]), **websocket}
+    except ExtraMissing:
+        return websocket
+
+
+def _route(settings: Settings, transports: Collection[str], dice: Dice) -> Route:
+    quics = settings.quic or tuple(Endpoint(host=hub.host, port=QUIC_PORT) for hub in settings.hub)
+    return Route(
+        hubs=settings.hub if WEBSOCKET in transports else (), quics=quics if QUIC in transports else (), dice=dice
+    )
+
+
+def _checked(check: Callable[[Sequence[bytes]], object], chain: Sequence[bytes]) -> None:
+    check(chain)
 
 
 def _moment(moment: datetime) -> str:

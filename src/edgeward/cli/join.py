@@ -32,8 +32,11 @@ def agents_home() -> Path:
     help="Directory of the node.  [default: ~/.local/state/edgeward/agent/NAME]",
 )
 @click.option("--hub", metavar="HOST:PORT", help="The hub.  [default: what the token says, else port 10000 of URL]")
+@click.option("--quic", metavar="HOST:PORT", help="The hub over QUIC (UDP).  [default: port 10001 of the hub's host]")
 @json_option
-def command(url: str | None, token: str, node: str, directory: Path | None, hub: str | None, as_json: bool) -> None:
+def command(  # one for each option
+    url: str | None, token: str, node: str, directory: Path | None, hub: str | None, quic: str | None, as_json: bool
+) -> None:
     """Enrol this machine as a node at URL (https://HOST:10002; if left out, the token says where).
 
     The CA is compared with the token's pin, a key is made here and never leaves, and the certificate is checked before it replaces
@@ -47,7 +50,7 @@ def command(url: str | None, token: str, node: str, directory: Path | None, hub:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     wanted = JoinToken.parse(secret(token, "a token").reveal())
     place = directory or agents_home() / node
-    joined = asyncio.run(join(place, wanted, node=node, url=url, hub=hub, now=datetime.now(UTC)))
+    joined = asyncio.run(join(place, wanted, node=node, url=url, hub=hub, quic=quic, now=datetime.now(UTC)))
     if as_json:
         print_json(facts(joined))
     else:

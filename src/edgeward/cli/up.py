@@ -22,6 +22,9 @@ from edgeward.services.kubeedge_tokens import Acceptance
 @click.option("--https-port", type=click.IntRange(0, 65535), help="Enrolment port.  [default: 10002]")
 @click.option("--hub-port", type=click.IntRange(0, 65535), help="Hub port.  [default: 10000]")
 @click.option(
+    "--quic-port", type=click.IntRange(0, 65535), help="Also serve the hub over QUIC on this UDP port (10001)."
+)
+@click.option(
     "--passphrase-file", type=click.Path(path_type=Path), help="File (0600) with the passphrase of the key store."
 )
 @click.option(
@@ -66,6 +69,8 @@ def _announce(server: app.Server) -> None:
     click.echo(f"{click.style('edgeward', bold=True)} {facts['version']} is serving")
     click.echo(f"  enrolment   https://{facts['dial']}:{facts['https_port']}")
     click.echo(f"  hub         wss://{facts['dial']}:{facts['hub_port']}")
+    if facts["quic_port"] is not None:
+        click.echo(f"  QUIC        quic://{facts['dial']}:{facts['quic_port']}")
     click.echo(f"  CA pin      {facts['pin']}")
     click.echo(f"  valid for   {', '.join(facts['names'])}")
     click.echo(f"  data        {facts['data']}")
