@@ -25,8 +25,6 @@ from typing import Any
 import ifaddr
 import msgspec
 import uvloop
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 import edgeward
 from edgeward import config, extras, files
@@ -36,7 +34,6 @@ from edgeward.errors import (
     CannotListen,
     EdgewardError,
     InsecureFile,
-    InternalError,
     StoreUnavailable,
     UsageError,
 )
@@ -52,7 +49,7 @@ from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
 from edgeward.model.token import Hints
-from edgeward.pki import client, names, parse, pem
+from edgeward.pki import names, pem
 from edgeward.protocols.kubeedge import routes as kubeedge
 from edgeward.services.adoption import Adoption
 from edgeward.services.authorities import Authorities, ServerCredential
@@ -379,23 +376,17 @@ class Server:
         return bound
 
     async def _listen_for_quic(self, address: str, port: int, limits: websocket.Limits, handshakes: TlsLimits) -> int:
-        hub, authorities = self._services.hub, self._services.authorities
-        self._quic = extras.load("edgeward.transports.quic").Server(
-            hub.admit,
+        self._quic = extras.load("edgeward.transports.quic_server").Server(
+            self._services.hub.admit,
             now=now,
-            verify=lambda certificate: client.verify(certificate, authorities.trusted, now()),
-            credential=self._quic_credential,
+            anchors=lambda: self._services.authorities.trusted,
+            credential=lambda: self._credential,
             limits=limits,
             handshakes=handshakes,
             refused=partial(self._failed, Listener.HUB),
         )
         bound: int = await self._quic.listen(address, port)
         return bound
-
-    def _quic_credential(self) -> tuple[list[x509.Certificate], PrivateKeyTypes]:
-        if self._credential is None:
-            raise InternalError(problem="QUIC is served before there is a server certificate")
-        return [parse.certificate(self._credential.certificate)], self._credential.key
 
     async def _listen_for_operators(self) -> None:
         services = self._services

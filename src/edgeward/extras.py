@@ -6,7 +6,7 @@ from types import ModuleType
 from edgeward.errors import ExtraMissing
 
 EXTRAS = {
-    "edgeward.transports.quic": "quic",
+    "edgeward.transports.quic_server": "quic",
     "edgeward.agent.over_quic": "quic",
 }
 """The module, and the extra of pyproject.toml that has its library."""

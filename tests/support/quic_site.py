@@ -6,10 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import Raw
 
@@ -17,14 +18,18 @@ from edgeward.hub.serve import Hub
 from edgeward.model import message as messages
 from edgeward.model.failure import HandshakeFailure
 from edgeward.model.message import Message
-from edgeward.pki import client
 from edgeward.stores.port import Store
-from edgeward.transports import quic
+from edgeward.transports import quic_server
 from edgeward.transports.limits import TlsLimits
 from edgeward.transports.quic_client import QuicClient, connect
 from edgeward.transports.websocket import Limits
 from tests.support.edges import DEADLINE, Clock, enrol, new_store
 from tests.support.fake_cloud import FakeCA
+
+
+class Credential(NamedTuple):
+    certificate: bytes
+    key: Any
 
 
 class Ear:
@@ -61,7 +66,7 @@ class QuicSite:
     store: Store
     hub: Hub
     clock: Clock
-    server: quic.Server
+    server: quic_server.Server
     port: int = 0
     failures: list[HandshakeFailure] = field(default_factory=list)
     keys: dict[str, Any] = field(default_factory=dict)
@@ -114,11 +119,11 @@ async def quic_site(*, limits: Limits | None = None, handshakes: TlsLimits | Non
         clock=clock,
     )
     failures: list[HandshakeFailure] = []
-    server = quic.Server(
+    server = quic_server.Server(
         hub.admit,
         now=lambda: datetime.now(UTC),
-        verify=lambda one: client.verify(one, [ca.der], datetime.now(UTC)),
-        credential=lambda: ([certificate], key),
+        anchors=lambda: [ca.der],
+        credential=lambda: Credential(certificate.public_bytes(Encoding.DER), key),
         limits=limits,
         handshakes=handshakes,
         refused=failures.append,
