@@ -93,8 +93,8 @@ def test_the_agent_connects_by_quic_keeps_alive_and_acknowledges(tmp_path):
             edge = await enrolled(edge_of(site, tmp_path), site)
             async with edge.agent():
                 await until(site.hub.online)
-                from_hub = await site.hub.send("edge-1", update("d-1"), wait=10)
-                assert from_hub.operation == "response"
+                settled = await site.hub.send("edge-1", update("d-1"), wait=10)
+                assert settled.answer.operation == "response"
                 found = await asyncio.to_thread(status.ask, edge.files.directory)
                 assert (found.transport, found.hub) == ("quic", f"quic://127.0.0.1:{site.port}")
                 (live,) = site.hub.registry

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import Raw
 
+from edgeward.agent.messages import acknowledgement
 from edgeward.hub.serve import Hub
 from edgeward.model import message as messages
 from edgeward.model.failure import HandshakeFailure
@@ -46,7 +47,11 @@ class Ear:
         self.link = link
 
     def received(self, octets: bytes | bytearray) -> None:
-        self.messages.append(messages.decode(bytes(octets)))
+        message = messages.decode(bytes(octets))
+        self.messages.append(message)
+        answer = acknowledgement(message, msg_id=f"a-{message.msg_id}", now=datetime.now(UTC))
+        if answer is not None:
+            self.link.send(messages.encode(answer))
 
     def trifled(self) -> None:
         self.pongs += 1
@@ -115,7 +120,7 @@ async def quic_site(*, limits: Limits | None = None, handshakes: TlsLimits | Non
         store,
         now=lambda: datetime.now(UTC),
         new_id=lambda: f"hub-{next(numbers)}",
-        deliver=lambda node, message: delivered.append((node, message)),
+        deliver=lambda node, message: message.operation == "response" or delivered.append((node, message)),
         clock=clock,
     )
     failures: list[HandshakeFailure] = []
