@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeward import config, files
-from edgeward.errors import Unavailable
+from edgeward.errors import EdgewardError, Unavailable
 from edgeward.keys import passphrase
 from edgeward.keys.file import FileKeys
 from edgeward.pki.profile import Profile
@@ -105,3 +105,16 @@ def _user(environment: Mapping[str, str]) -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return environment.get("USER") or str(os.getuid())
+
+
+def passphrase_trouble(directory: Path, environment: Mapping[str, str]) -> str:
+    """Why the passphrase of the key store in `directory` cannot be found; empty when it can, or when it is given at every start and is
+    nobody's here to look for. Makes none."""
+    given = {"EDGEWARD_PASSPHRASE", "EDGEWARD_PASSPHRASE_FILE", "CREDENTIALS_DIRECTORY"}
+    if not (directory / "passphrase-id").exists() and not given & environment.keys():
+        return ""
+    try:
+        passphrase.find(directory, environment)
+    except EdgewardError as error:
+        return str(error)
+    return ""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from edgeward.model.finding import Finding, Remedy, Severity, Side
 
-FILES = frozenset({"cert", "key", "ca", "file", "crl", "token_file", "data"})
+FILES = frozenset({"cert", "key", "ca", "file", "crl", "token_file", "data", "directory", "ca_file", "config"})
 """Facts that are paths: quoted in commands, where a template puts them outside quotes."""
 
 DEFAULTS = {
