@@ -73,8 +73,8 @@ def import_(
 
     \b
     Examples:
-      kubectl -n kubeedge get secret casecret cloudcoresecret -o yaml | edgeward kubeedge import - --adopt-until 2027-01-31
       edgeward kubeedge import rootCA.crt rootCA.key --adopt-until 2027-01-31
+      kubectl -n kubeedge get secret casecret cloudcoresecret -o yaml | edgeward kubeedge import - --adopt-until 2027-01-31
       edgeward kubeedge import casecret.yaml --dry-run collected-certificates/
       edgeward kubeedge import --adopt-until off
     """
