@@ -61,7 +61,7 @@ class Secret(str):
 
     def reveal(self) -> str:
         """The text itself."""
-        return "".join(self)
+        return str.__str__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from edgeward.errors import BadProof, UnsupportedKey
@@ -71,7 +74,7 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
 def prove(unproven: Unproven) -> Requested:
     """The facts of a request, its signature verified. Raises `BadProof` when it does not verify: the requester's fault."""
     csr = unproven.csr
-    if not parse.guarded("certificate request", lambda: csr.is_signature_valid):
+    if not parse.guarded("certificate request", lambda: _is_signed(csr, unproven.key)):
         raise BadProof
     return Requested(
         public_key=unproven.key,
@@ -80,6 +83,23 @@ def prove(unproven: Unproven) -> Requested:
         known=unproven.known,
         extensions=unproven.extensions,
     )
+
+
+def _is_signed(csr: x509.CertificateSigningRequest, key: CertificatePublicKeyTypes) -> bool:
+    """Whether the request is signed with its own key. The library reads the key from the request again; where its kind and the
+    algorithm are the usual ones, the key that was read is used."""
+    if csr.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA256 or not isinstance(
+        key, ec.EllipticCurvePublicKey
+    ):
+        return csr.is_signature_valid
+    try:
+        key.verify(csr.signature, csr.tbs_certrequest_bytes, _ECDSA_WITH_SHA256)
+    except InvalidSignature:
+        return False
+    return True
+
+
+_ECDSA_WITH_SHA256 = ec.ECDSA(hashes.SHA256())
 
 
 def requested(der: bytes) -> Requested:

@@ -198,7 +198,9 @@ class Registrar:
     def _is_nameless(self, requested: Requested, entitlement: _Entitlement, node: str) -> bool:
         """Whether the request is one of an edge before KubeEdge v1.16, which names nobody, and the operator lets such edges in: then the
         name is that of the certificate it shows, or of a token for exactly this node. Raises `LegacyEdge` where that is not so."""
-        if requested.subject is None or not entitlement.strict or not kubeedge.is_legacy(requested.subject):
+        if requested.known is not None or requested.subject is None or not entitlement.strict:
+            return False
+        if not kubeedge.is_legacy(requested.subject):
             return False
         if self._adoption is None or not self._adoption.terms.legacy:
             raise LegacyEdge(node)

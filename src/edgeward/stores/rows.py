@@ -1,5 +1,6 @@
 """Values to rows and back: milliseconds for times, text for enumerations and networks."""
 
+import functools
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,13 +18,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+@functools.lru_cache(maxsize=64)
 def milliseconds(moment: datetime) -> int:
-    """`moment` as the store keeps it."""
+    """`moment` as the store keeps it. One moment goes into several rows."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // _MILLISECOND
+    return None if moment is None else milliseconds(moment)
 
 
 def moment(value: int) -> datetime:
