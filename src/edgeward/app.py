@@ -274,6 +274,7 @@ class Server:
         self._quic: Any = None
         self._quic_port: int | None = None
         self._since = now()
+        self._started = time.monotonic()
         self._reloading = asyncio.Lock()
         self._reload_failed = asyncio.Event()
         self._handshakes = HandshakeLog(clock=time.monotonic)
@@ -287,6 +288,7 @@ class Server:
             "program": _program(),
             "data": str(self._services.directory.path),
             "since": self._since,
+            "uptime": time.monotonic() - self._started,
             "pid": os.getpid(),
             "pin": self._services.authorities.active.pin,
             "dial": self._services.dialled[0],

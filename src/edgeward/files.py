@@ -172,6 +172,15 @@ def sync_directory(path: Path, *, step: Step = no_step) -> None:
         os.close(descriptor)
 
 
+def room(path: Path) -> tuple[int, int]:
+    """Octets that are free on the disk of `path`, and octets in all; zeros where nobody can say."""
+    try:
+        usage = os.statvfs(path)
+    except OSError:
+        return 0, 0
+    return usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
+
+
 def sweep(directory: Path) -> None:
     """Remove the temporary files that a crash left in `directory`. For its one owner, when nobody else is writing there."""
     for entry in directory.iterdir():

@@ -206,7 +206,7 @@ def _data(path: Path, now: datetime) -> Iterator[Finding]:
     pid = _holder(path / LOCK)
     if pid:
         yield found("data-running", directory=str(path), detail=pid)
-    yield from _private(path)
+    yield from private(path)
     if not (path / KEYS).is_dir():
         yield found("data-incomplete", directory=str(path), detail=f"the directory {KEYS} with the sealed keys")
     else:
@@ -238,7 +238,7 @@ def _holder(lock: Path) -> str:
     return ""
 
 
-def _private(path: Path) -> Iterator[Finding]:
+def private(path: Path) -> Iterator[Finding]:
     """Whatever others may read or change in a data directory."""
     for parent, folders, files in os.walk(path):
         folders[:] = folders[:1000]

@@ -283,4 +283,5 @@ ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("PUT", r"/v1/advertised", _advertise),
     ("GET", r"/v1/audit", _audit),
     ("GET", r"/v1/failures", diagnosis.failures),
+    ("GET", r"/v1/doctor", diagnosis.doctor),
 )

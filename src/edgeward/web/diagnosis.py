@@ -1,19 +1,26 @@
 """The part of the API that says what is wrong: the failures that were recorded."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from edgeward.errors import BadRequest
+from edgeward.files import room
+from edgeward.model.audit import AuditRecord, first_bad
+from edgeward.model.authority import IssuerState
 from edgeward.model.device import Device
+from edgeward.model.diagnosis import Diagnosis
 from edgeward.model.failure import Failure
 from edgeward.model.finding import Finding
 from edgeward.model.http import Request, Response
 from edgeward.pki import parse
+from edgeward.services.doctor import health, on_disk
 from edgeward.services.doctor.story import Circumstances, judge
+from edgeward.stores.port import Store
 from edgeward.web.platform import Platform
 
 MOST = 1000
@@ -37,6 +44,63 @@ async def failures(platform: Platform, request: Request) -> Response:
         for one, finding in await judged(platform, found, asked.get("node", ""))
     ]
     return Response(status=200, body=msgspec.json.encode(told), content_type="application/json")
+
+
+FAILURE_DAYS = 7
+"""For how long a failure that has not been seen again counts for the authority's health."""
+
+VERIFIED = 20_000
+"""Audit records that are verified in one examination, 0.2 s of them; more is for `edgeward audit verify`."""
+
+
+async def doctor(platform: Platform, _request: Request) -> Response:
+    """`GET /v1/doctor`: the authority's own examination, as `edgeward doctor --json` has it."""
+    now, facts, store = platform.now(), platform.describe(), platform.store
+    since = facts.get("since", now)
+    recent = await platform.failures.recent(since=now - timedelta(days=FAILURE_DAYS), limit=MOST)
+    nodes = await store.nodes()
+    server = await store.certificate(bytes.fromhex(facts.get("certificate_sha256", "")))
+    last_record, audited = await _audited(store, facts.get("data", ""))
+    free, total = room(Path(facts["data"])) if "data" in facts else (0, 0)
+    one = health.Authority(
+        now=now,
+        since=since,
+        uptime=timedelta(seconds=facts.get("uptime", (now - since).total_seconds())),
+        directory=facts.get("data", ""),
+        issuers=[
+            parse.certificate(issuer.certificate)
+            for issuer in await store.issuers()
+            if issuer.state is not IssuerState.RETIRED
+        ],
+        server=None if server is None or server.der is None else parse.certificate(server.der),
+        nodes=nodes,
+        tokens=await platform.tokens.list(),
+        planned=[record.planned_at for record in await store.planned()],
+        failures=await judged(platform, recent),
+        last_record=last_record,
+        disk_free=free,
+        disk_total=total,
+    )
+    shown: dict[str, Any] = {
+        name: facts[name] for name in ("version", "since", "uptime", "pid", "names") if name in facts
+    }
+    shown |= {"nodes": len(nodes), "online": len(platform.hub.online()), "disk_free": free, "disk_total": total}
+    shown |= {"failures": len(recent), "failure_days": FAILURE_DAYS}
+    findings = (*health.judge(one), *audited)
+    diagnosis = Diagnosis(subject=facts.get("data", ""), findings=findings, facts=shown)
+    return Response(status=200, body=msgspec.json.encode(diagnosis.as_json()), content_type="application/json")
+
+
+async def _audited(store: Store, directory: str) -> tuple[datetime | None, list[Finding]]:
+    """When the newest audit record was written, and what is wrong with the chain. One page at a time, so that others get their turn."""
+    records: list[AuditRecord] = []
+    while page := await store.audit(records[-1].n if records else 0, 1000):
+        records += page
+        if len(records) > VERIFIED:
+            return None, [on_disk.found("audit-not-verified", count=str(VERIFIED))]
+    bad = first_bad(records)
+    last = datetime.fromtimestamp(records[-1].at / 1000, UTC) if records else None
+    return last, [] if bad is None else [on_disk.found("data-audit", directory=directory, detail=str(bad))]
 
 
 async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -> list[tuple[Failure, Finding]]:

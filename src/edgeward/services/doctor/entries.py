@@ -1,6 +1,7 @@
 """All entries of the catalogue by id."""
 
 from edgeward.services.doctor import (
+    table_authority,
     table_chain,
     table_files,
     table_log,
@@ -13,7 +14,7 @@ from edgeward.services.doctor.catalogue import Entry
 
 TABLES = (
     table_network.ENTRIES, table_names.ENTRIES, table_chain.ENTRIES, table_tls.ENTRIES, table_token.ENTRIES, table_log.ENTRIES,
-    table_files.ENTRIES,
+    table_files.ENTRIES, table_authority.ENTRIES,
 )  # fmt: skip
 """In the order in which causes are looked for: what cannot be reached has no names, what has no names no chain."""
 
