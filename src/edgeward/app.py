@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import logging
 import os
@@ -10,7 +9,6 @@ import resource
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import time
 import uuid
@@ -22,22 +20,20 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import ifaddr
 import msgspec
 import uvloop
 
 import edgeward
-from edgeward import config, extras, files
+from edgeward import app_shared, config, extras
+from edgeward.app_directory import KEYS, LOOPBACK, STORE, DataDirectory, dial_without_names, local_names
+from edgeward.app_shared import Sharing
 from edgeward.errors import (
-    AlreadyRunning,
-    BadName,
     CannotListen,
     EdgewardError,
-    InsecureFile,
     StoreUnavailable,
-    UsageError,
 )
 from edgeward.hub.courier import Settings as DeliverySettings
+from edgeward.hub.others import Others
 from edgeward.hub.serve import Hub
 from edgeward.hub.serve import Settings as HubSettings
 from edgeward.keys import passphrase
@@ -49,7 +45,7 @@ from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
 from edgeward.model.token import Hints
-from edgeward.pki import names, pem
+from edgeward.pki import pem
 from edgeward.protocols.kubeedge import routes as kubeedge
 from edgeward.services.adoption import Adoption
 from edgeward.services.authorities import Authorities, ServerCredential
@@ -61,7 +57,8 @@ from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
 from edgeward.services.standing import StandingTokens
 from edgeward.services.tokens import Tokens
-from edgeward.stores.port import Store
+from edgeward.stores.relational import RelationalStore
+from edgeward.stores.replicas import Change
 from edgeward.stores.sqlite import open_store
 from edgeward.transports import contexts, http, shown, tls, websocket
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
@@ -70,14 +67,6 @@ from edgeward.web.api import Api
 from edgeward.web.platform import Platform
 
 _log = logging.getLogger(__name__)
-
-STORE = "edgeward.db"
-KEYS = "keys"
-SOCKET = "admin.sock"
-LOCK = "lock"
-
-MAX_SOCKET_PATH = 100
-"""Characters of a Unix socket's path; the kernel takes 107 (unix(7))."""
 
 RENEWAL_CHECK = timedelta(hours=6)
 """How often the server certificate's remaining life is looked at."""
@@ -104,6 +93,10 @@ class Wanted:
     quic_port: int | None = None
     passphrase_file: Path | None = None
     kubeedge_tokens: Acceptance | None = None
+    database: str | None = None
+    bus: str | None = None
+    worker: int | None = None
+    """Which one of several processes this is that share a data directory and the ports; None: the only one."""
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -122,37 +115,21 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-class DataDirectory:
-    """The data directory, held by one process at a time. Raises `AlreadyRunning` when another one holds it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        if len(str(self.path / SOCKET)) > MAX_SOCKET_PATH:
-            raise UsageError(problem=f"the path of the data directory is too long for a Unix socket: {self.path}")
-        files.make_private_directory(self.path)
-        try:
-            self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise InsecureFile(path=self.path / LOCK, why=error.strerror or str(error)) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.read(self._lock, 32).decode("ascii", "replace").strip() or "?"
-            os.close(self._lock)
-            raise AlreadyRunning(path=self.path, pid=pid) from error
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
-
-    def release(self) -> None:
-        """Let another process have it."""
-        os.close(self._lock)
-
-
 class Services:
     """Everything but the listeners: the store, the keys, the authority and the use cases, wired together."""
 
-    def __init__(self, directory: DataDirectory, settings: config.Config, store: Store, keys: KeyStore) -> None:
+    def __init__(
+        self,
+        directory: DataDirectory,
+        settings: config.Config,
+        store: RelationalStore,
+        keys: KeyStore,
+        shared: Sharing | None = None,
+    ) -> None:
         self.directory = directory
+        self.shared = shared
+        self.others: Others | None = None
+        self.reload: Callable[[], Awaitable[object]] = _nothing
         self.settings = settings
         self.store = store
         profiles = settings.resolved_profiles()
@@ -187,7 +164,7 @@ class Services:
         self.revoker = Revoker(
             store,
             self._cut,
-            lambda node: self.hub.close_node(node, Cause.REVOKED),
+            self._block,
             expecting=lambda: self.adoption.terms.until is not None,
         )
         self.tokens = Tokens(store, lambda: self.authorities.active.pin, self.hints)
@@ -197,6 +174,19 @@ class Services:
 
     def _cut(self, revoked: Sequence[CertificateRecord]) -> None:
         self.hub.close_certificates([r.fingerprint for r in revoked if r.fingerprint is not None], Cause.REVOKED)
+        if self.others is not None:
+            self.others.tell()
+
+    def _block(self, node: str) -> None:
+        self.hub.close_node(node, Cause.REVOKED)
+
+    async def _changed(self, change: Change) -> None:
+        """Something that concerns the servers was changed, here or at another replica."""
+        if change.action == "ca.imported":
+            await self.authorities.refresh()
+        await self.kubeedge_tokens.load()
+        await self.adoption.load()
+        await self.reload()
 
     def hints(self) -> Hints:
         """Where a device that holds one of our tokens should go."""
@@ -239,21 +229,42 @@ class Services:
         if advertise is not None:
             await self.authorities.advertise(advertise, actor="operator:up", now=moment)
         await self.hub.start()
+        if self.shared is not None:
+            bus = await app_shared.open_bus(self.shared, self.store, self.authorities.active, moment)
+            self.others = Others(
+                self.hub,
+                self.store,
+                bus,
+                now=now,
+                clock=time.monotonic,
+                changed=self._changed,
+                orphaned=lambda rows: self.issuance.give_up(rows, now(), "its replica is dead: its answer never left"),
+            )
+            await self.others.start()
 
 
 @contextlib.asynccontextmanager
 async def _services(wanted: Wanted, environment: Mapping[str, str]) -> Any:
-    directory = DataDirectory(wanted.data)
+    directory = DataDirectory(wanted.data, wanted.worker)
     try:
         settings = config.load(directory.path / config.FILE)
         settings.resolved_profiles()
-        word = passphrase.find(directory.path / KEYS, environment, wanted.passphrase_file)
-        keys = FileKeys(directory.path / KEYS, word)
-        store = open_store(directory.path / STORE)
+        shared = app_shared.sharing(
+            wanted.database, wanted.bus, settings, environment, directory.path, wanted.worker or 0
+        )
+        keys: KeyStore
+        if shared is None:
+            word = passphrase.find(directory.path / KEYS, environment, wanted.passphrase_file)
+            keys = FileKeys(directory.path / KEYS, word)
+            store = open_store(directory.path / STORE)
+        else:
+            store, keys = app_shared.open_shared(shared, directory.path, environment, wanted.passphrase_file)
         try:
-            services = Services(directory, settings, store, keys)
+            services = Services(directory, settings, store, keys, shared)
             await services.open(wanted)
             yield services
+            if services.others is not None:
+                await services.others.stop()
         finally:
             await store.close()
     finally:
@@ -297,6 +308,7 @@ class Server:
             "quic_port": self._quic_port,
             "names": () if self._credential is None else self._credential.names,
             "certificate_sha256": "" if self._credential is None else sha256(self._credential.certificate).hexdigest(),
+            **({} if self._services.shared is None else self._services.shared.shown),
         }
 
     async def start(self) -> None:
@@ -369,7 +381,12 @@ class Server:
         loop = asyncio.get_running_loop()
         try:
             server = await loop.create_server(
-                factory, address or None, port, backlog=self._services.settings.listen.backlog, reuse_address=True
+                factory,
+                address or None,
+                port,
+                backlog=self._services.settings.listen.backlog,
+                reuse_address=True,
+                reuse_port=self._wanted.worker is not None,
             )
         except OSError as error:
             raise CannotListen(address=f"{address or '*'}:{port}", why=error.strerror or str(error)) from error
@@ -392,7 +409,7 @@ class Server:
 
     async def _listen_for_operators(self) -> None:
         services = self._services
-        path = services.directory.path / SOCKET
+        path = services.directory.socket
         api = Api(services.platform(self.reload, lambda: self.facts))
         limits = HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
         self._administration = http.Http(api.respond, now=now, limits=limits)
@@ -419,11 +436,10 @@ class Server:
         async with self._reloading:
             services = self._services
             advertised = await services.authorities.advertised()
-            local = local_names()
+            # the replicas of an authority have one certificate between them: its names are what is advertised
+            local = local_names() if services.shared is None else LOOPBACK
             credential = await services.authorities.server_credential(local, now())
-            services.dialled = advertised or _dial_without_names(
-                self._wanted.listen or services.settings.listen.address
-            )
+            services.dialled = advertised or dial_without_names(self._wanted.listen or services.settings.listen.address)
             anchors = services.authorities.trusted
             chain = pem.encode("CERTIFICATE", credential.certificate)
             if credential != self._credential or anchors != self._contexts.get("anchors"):
@@ -435,6 +451,8 @@ class Server:
                     self._contexts[name] = build(certificate=chain, key=credential.key, anchors=anchors)
                     watched = build(certificate=chain, key=credential.key, anchors=anchors)
                     self._contexts[f"{name}, watching"] = shown.watching(watched)
+                if services.others is not None:
+                    services.others.tell()
             self._credential = credential
             return credential.names
 
@@ -471,7 +489,8 @@ class Server:
         """For as long as the server runs: keep the standing tokens current."""
         while True:
             try:
-                await self._services.standing.tick(now())
+                if await self._services.store.replicas.leads():
+                    await self._services.standing.tick(now())
             except Exception:  # the shell of a task: one hiccup of the store must not end it for good
                 _log.exception("the standing tokens could not be looked after")
             await asyncio.sleep(STANDING_CHECK)
@@ -481,7 +500,7 @@ class Server:
         for listener in self._listeners:
             listener.close()
         with contextlib.suppress(OSError):  # what is in the way of the socket was said when it was to be made
-            (self._services.directory.path / SOCKET).unlink(missing_ok=True)
+            self._services.directory.socket.unlink(missing_ok=True)
         if self._enrolment is not None:
             await self._enrolment.close(GRACE)
         await self._services.hub.shutdown()
@@ -499,8 +518,11 @@ async def running(wanted: Wanted, environment: Mapping[str, str]) -> Any:
         server = Server(services, wanted)
         tasks: list[asyncio.Task[None]] = []
         try:
+            services.reload = server.reload
             await server.start()
-            lasting = (services.hub.run(), server.renew(), server.keep_tokens())
+            lasting = [services.hub.run(), server.renew(), server.keep_tokens()]
+            if services.others is not None:
+                lasting.append(services.others.run())
             tasks = [asyncio.create_task(one) for one in lasting]
             yield server
         finally:
@@ -564,22 +586,8 @@ def _delivery(section: config.Delivery) -> DeliverySettings:
     )
 
 
-def local_names() -> tuple[str, ...]:
-    """localhost and this machine's own names and addresses, without link-local ones."""
-    found = ["localhost", "127.0.0.1", "::1"]
-    with contextlib.suppress(BadName):
-        found.append(names.show(names.server_name(socket.gethostname())))
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            address = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-            if not address.startswith(("fe80:", "169.254.")):
-                found.append(names.show(names.server_name(address)))
-    return tuple(dict.fromkeys(found))[:100]
-
-
-def _dial_without_names(listen: str) -> tuple[str, ...]:
-    """What to dial where nothing is advertised: the address listened on, else localhost."""
-    return (listen,) if listen and listen not in ("0.0.0.0", "::") else ("localhost",)  # noqa: S104  # compared, not bound
+async def _nothing() -> None:
+    """Before there are servers there is nothing to reload."""
 
 
 def _host_port(name: str, port: int) -> str:

@@ -103,6 +103,22 @@ class Delivery(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     receipts: Count = 200_000
 
 
+class StoreSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[store]`: where rows and keys are."""
+
+    database: str = ""
+    """`postgresql://…` that several replicas share, or `@FILE` with it; empty: SQLite in the data directory."""
+
+
+class BusSection(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[bus]`: how replicas tell each other what happened."""
+
+    url: str = ""
+    """`nats://…`, several with commas, or `@FILE`; empty: the database's own NOTIFY."""
+    credentials: str = ""
+    """A NATS credentials file."""
+
+
 class ProfileChange(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[profiles.NAME]`: what differs from the built-in profile of that name."""
 
@@ -126,6 +142,8 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     hub: HubSection = HubSection()
     delivery: Delivery = Delivery()
+    store: StoreSection = StoreSection()
+    bus: BusSection = BusSection()
     profiles: dict[str, ProfileChange] = {}
 
     def resolved_profiles(self) -> dict[str, Profile]:

@@ -60,7 +60,17 @@ class Upward(msgspec.Struct, frozen=True, kw_only=True, tag="upward"):
     message: bytes
 
 
-Notice = Changed | Moved | Queued | Settled | Withdrawn | Interest | Upward
+class Presence(msgspec.Struct, frozen=True, kw_only=True, tag="presence"):
+    """A node came to the sender, or went from it, and why."""
+
+    node: str
+    at: datetime
+    event: str
+    why: str
+    address: str
+
+
+Notice = Changed | Moved | Queued | Settled | Withdrawn | Interest | Upward | Presence
 
 Received = Callable[[str, Notice], None]
 """Told of a notice and the name of the replica that published it; must not block."""

@@ -35,6 +35,17 @@ from edgeward.services.kubeedge_tokens import Acceptance
 )
 @click.option("--until", metavar="DATE", help="… until this date.")
 @click.option(
+    "--database",
+    metavar="URL|@FILE",
+    help="A PostgreSQL database that several replicas share, postgresql://USER@HOST/NAME; default: SQLite in the data directory.",
+)
+@click.option(
+    "--bus",
+    metavar="URL|@FILE",
+    help="NATS servers that join the replicas, nats://HOST:4222; default: the database's NOTIFY.",
+)
+@click.option("--worker", type=click.IntRange(min=0), hidden=True)
+@click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @data_option

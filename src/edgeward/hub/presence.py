@@ -45,9 +45,9 @@ class Presence:
         self._noted_at = 0.0
         self._omitted = 0
 
-    def connected(self, node: str, at: datetime, address: str) -> None:
+    def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
         """A session of `node` began."""
-        self._write(node, lambda: self._store.connected(node, at, address))
+        self._write(node, lambda: self._store.connected(node, at, address, epoch))
 
     def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
         """The last session of `node` ended."""

@@ -117,19 +117,40 @@ class Online:
     fingerprint: bytes
 
 
+class Neighbours(Protocol):
+    """The other hubs on the same store (`hub.others`). Nothing here blocks."""
+
+    def opened(self, node: str) -> int:
+        """A session of `node` began here; its epoch, larger than that of every older session of the node."""
+        ...
+
+    def upward(self, node: str, message: Message) -> None:
+        """A node sent a message."""
+        ...
+
+    def presence(self, node: str, event: str, why: str, address: str) -> None:
+        """A node came or went."""
+        ...
+
+    def watching(self) -> None:
+        """Somebody watches here what nodes send."""
+        ...
+
+
 Delivery = Callable[[str, Message], None]
 
 
 class Attendance:
     """One node's connection at the hub: receives from its link what the peer sends. Made by `Hub.admit`, live once `opened`."""
 
-    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "link", "session")
+    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "epoch", "link", "session")
 
     def __init__(self, hub: "Hub", session: Session) -> None:
         self._hub = hub
         self.session = session
         self.link: Link | None = None
         self.clocked = False
+        self.epoch = 0
         self._dropped = 0
         self._reported = float("-inf")
 
@@ -203,6 +224,7 @@ class Hub:
         self.settings = settings or Settings()
         self.clock = clock
         self.registry: Registry[Attendance] = Registry()
+        self.neighbours: Neighbours | None = None
         self._store = store
         self._now = now
         self._new_id = new_id
@@ -368,6 +390,8 @@ class Hub:
 
     def watch(self, wanted: Wanted = EVERYTHING, *, after: str = "", queued: int = QUEUED) -> Watch:
         """A stream of what happens, from now on or from an earlier event on; `with` closes it. A slow one loses events and is told."""
+        if self.neighbours is not None:
+            self.neighbours.watching()
         return self._watchers.watch(wanted, after=after, queued=queued)
 
     @property
@@ -377,6 +401,19 @@ class Hub:
 
     def _settled(self, settlement: Settlement) -> None:
         self._watchers.settled(settlement, self._now())
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody here watches what nodes send."""
+        return bool(self._watchers)
+
+    def relayed(self, node: str, at: datetime, message: Message) -> None:
+        """A node at another hub sent a message."""
+        self._watchers.received(node, at, message)
+
+    def heard_elsewhere(self, node: str, at: datetime, event: str, why: str, address: str) -> None:
+        """A node came to another hub, or went from it."""
+        self._watchers.presence(node, at, event, why, address)
 
     # ------------------------------------------------------------------------------------------------------ sessions
 
@@ -417,7 +454,9 @@ class Hub:
         if older is not None:
             self._close(older, Cause.REPLACED)
         attendance.session.heard = self.clock()
-        self._presence.connected(attendance.session.node, self._now(), link.address)
+        if self.neighbours is not None:
+            attendance.epoch = self.neighbours.opened(attendance.session.node)
+        self._presence.connected(attendance.session.node, self._now(), link.address, attendance.epoch)
         self._changed(attendance.session.node, "online", "", link.address)
         self.courier.opened(attendance.session.node, link)
         _log.info("node %s connected from %s", attendance.session.node, link.address)
@@ -445,6 +484,8 @@ class Hub:
         if message.header.parent_msg_id and self.courier.answered(node, message):
             return
         self._deliver(node, message)
+        if self.neighbours is not None:
+            self.neighbours.upward(node, message)
         self._watchers.received(node, self._now(), message)
 
     def _changed(self, node: str, event: str, why: str, address: str) -> None:
@@ -452,6 +493,8 @@ class Hub:
         now = self._now()
         self._history.add(Moment(node=node, at=now, event=event, why=why, address=address))
         self._watchers.presence(node, now, event, why, address)
+        if self.neighbours is not None:
+            self.neighbours.presence(node, event, why, address)
 
     def _clocked(self, attendance: Attendance) -> None:
         """Its first keepalive says what time the node believes it is."""

@@ -22,8 +22,16 @@ from edgeward.pki.formats import pkcs8
 class Rows(Protocol):
     """Octets by name, durable and shared. Raises `StoreUnavailable`."""
 
-    def put(self, name: str, sealed: bytes) -> None: ...
+    def put(self, name: str, sealed: bytes) -> None:
+        """Keep it, on trial at this replica."""
+        ...
+
     def get(self, name: str) -> bytes | None: ...
+    def confirm(self, name: str) -> None: ...
+    def on_trial(self) -> Collection[str]:
+        """The names of those that are on trial at this replica."""
+        ...
+
     def remove(self, name: str) -> None: ...
 
 
@@ -66,11 +74,21 @@ class DatabaseKeys:
         return hmac.digest(traditional_der(self.signer(ref)), message, hashlib.sha256)
 
     def confirm(self, ref: KeyRef) -> None:
-        """Nothing: a row is there or it is not."""
+        """The key is no replica's trial any more."""
+        self._rows.confirm(ref.name)
 
     def settle(self, kept: Collection[KeyRef]) -> int:
-        """Nothing goes: what looks forgotten may be what another replica is making just now."""
-        return 0
+        """Confirm or remove what this replica's earlier life left on trial; what others have on trial is theirs."""
+        names = {ref.name for ref in kept}
+        gone = 0
+        for name in self._rows.on_trial():
+            ref = KeyRef(store="database", name=name)
+            if name in names:
+                self.confirm(ref)
+            else:
+                self.remove(ref)
+                gone += 1
+        return gone
 
     def remove(self, ref: KeyRef) -> None:
         """Forget the key and its row."""

@@ -21,11 +21,13 @@ _MAX = 4096
 _CREDENTIAL = "edgeward-passphrase"
 
 
-def find(directory: Path, environment: Mapping[str, str], named: Path | None = None) -> Secret:
+def find(
+    directory: Path, environment: Mapping[str, str], named: Path | None = None, *, generate: bool = True
+) -> Secret:
     """The passphrase for the key store in `directory`, generated on first use where none is given.
 
     Raises `UsageError` for one that is too short, too long or no UTF-8, `NotFound` when a named file is missing or the generated one
-    is gone.
+    is gone. With `generate` False, `UsageError` where none is given.
     """
     if named is None and environment.get("EDGEWARD_PASSPHRASE_FILE"):
         named = Path(environment["EDGEWARD_PASSPHRASE_FILE"])
@@ -37,6 +39,10 @@ def find(directory: Path, environment: Mapping[str, str], named: Path | None = N
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     if credentials and (Path(credentials) / _CREDENTIAL).exists():
         return _checked(_credential(Path(credentials) / _CREDENTIAL), f"the credential {_CREDENTIAL}")
+    if not generate:
+        raise UsageError(
+            problem="replicas open the keys in their database with one passphrase: give --passphrase-file or EDGEWARD_PASSPHRASE_FILE"
+        )
     return _generated(directory, environment)
 
 

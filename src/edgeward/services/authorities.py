@@ -51,6 +51,10 @@ class _Remembered(msgspec.Struct, frozen=True):
     """The key of the pair before it, which goes once this is written."""
 
 
+def _decoded(text: str) -> _Remembered:
+    return msgspec.json.decode(text, type=_Remembered)
+
+
 class Authorities:
     """The CA and the server certificate. `profiles` has at least `ca` and `server`."""
 
@@ -77,7 +81,8 @@ class Authorities:
 
     async def _settle_keys(self, kept: Sequence[KeyRef]) -> None:
         """A crash between a key file and its row, or before the key that it replaced was removed, leaves a key without a purpose."""
-        remembered = await self._remembered()
+        text = await self._store.setting(SERVER_SETTING)
+        remembered = None if text is None else _decoded(text)
         named = [*kept, *(issuer.key for issuer in await self._store.issuers())]
         if remembered is not None:
             named.append(KeyRef.parse(remembered.key))
@@ -90,6 +95,14 @@ class Authorities:
     async def _trust(self) -> None:
         issuers = await self._store.issuers()
         self._trusted = tuple(issuer.certificate for issuer in issuers if issuer.state is not IssuerState.PREPARED)
+
+    async def refresh(self) -> None:
+        """Sign with the issuer that another replica has made the active one."""
+        active = await self._present_issuer()
+        if active is not None and active.id != self.active.id:
+            signer = await asyncio.to_thread(self._keys.signer, active.key)
+            self._issuance.use(SigningIssuer.of(active, signer))
+        await self._trust()
 
     @property
     def active(self) -> Issuer:
@@ -215,7 +228,8 @@ class Authorities:
         The present one is kept while it has exactly these names, is of the active CA and has a third of its life left.
         """
         wanted = tuple(dict.fromkeys([*await self.advertised(), *local]))
-        present = await self._present()
+        remembered = await self._store.setting(SERVER_SETTING)
+        present = await self._present(remembered)
         if present is not None and self._still_good(present, wanted, now):
             return present
         ref = await asyncio.to_thread(self._keys.create, "ec-p256")  # half a second in which nodes are served
@@ -233,12 +247,16 @@ class Authorities:
             )
             if issued.plan is None:
                 raise InternalError(problem="a server certificate was issued without a plan")
-            before = await self._remember(issued.serial, ref, now)
+            first = await self._remember(issued.serial, ref, remembered, now)
         except EdgewardError:
             self._keys.remove(ref)  # no row speaks of it
             raise
+        if not first:  # another replica has made one meanwhile, and that is the server's
+            await self._retire(ref, issued.serial, now)
+            return await self.server_credential(local, now)
         self._keys.confirm(ref)
-        await self._retire(before, present, now)
+        before = None if remembered is None else KeyRef.parse(_decoded(remembered).key)
+        await self._retire(before, None if present is None else present.serial, now)
         _log.info("new server certificate %s for %s", issued.serial, ", ".join(wanted))
         return ServerCredential(
             certificate=issued.der,
@@ -249,21 +267,15 @@ class Authorities:
             not_after=issued.plan.not_after,
         )
 
-    async def _remember(self, serial: str, ref: KeyRef, now: datetime) -> KeyRef | None:
-        """Make this pair the server's. The key of the one before it."""
-        before = await self._remembered()
+    async def _remember(self, serial: str, ref: KeyRef, before: str | None, now: datetime) -> bool:
+        """Make this pair the server's; False when it is not the pair `before` any more that it would replace."""
         event = Event(
             at=now, actor="edgeward", action="server-certificate.changed", object=f"certificate:{serial}", facts={}
         )
-        remembered = _Remembered(serial, str(ref), None if before is None else before.key)
-        await self._store.put_setting(SERVER_SETTING, msgspec.json.encode(remembered).decode(), event)
-        return None if before is None else KeyRef.parse(before.key)
+        made = _Remembered(serial, str(ref), None if before is None else _decoded(before).key)
+        return await self._store.swap_setting(SERVER_SETTING, msgspec.json.encode(made).decode(), before, event)
 
-    async def _remembered(self) -> _Remembered | None:
-        text = await self._store.setting(SERVER_SETTING)
-        return None if text is None else msgspec.json.decode(text, type=_Remembered)
-
-    async def _retire(self, key: KeyRef | None, old: ServerCredential | None, now: datetime) -> None:
+    async def _retire(self, key: KeyRef | None, old: str | None, now: datetime) -> None:
         if key is not None:
             self._keys.remove(key)
         if old is not None:
@@ -271,15 +283,15 @@ class Authorities:
                 at=now,
                 actor="edgeward",
                 action="certificate.revoked",
-                object=f"certificate:{old.serial}",
+                object=f"certificate:{old}",
                 facts={"reason": Reason.SUPERSEDED},
             )
-            await self._store.revoke([old.serial], now, Reason.SUPERSEDED, event)
+            await self._store.revoke([old], now, Reason.SUPERSEDED, event)
 
-    async def _present(self) -> ServerCredential | None:
-        remembered = await self._remembered()
-        if remembered is None:
+    async def _present(self, text: str | None) -> ServerCredential | None:
+        if text is None:
             return None
+        remembered = _decoded(text)
         record = await self._store.by_serial(remembered.serial)
         if record is None or record.der is None or record.revoked_at is not None:
             return None

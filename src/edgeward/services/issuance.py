@@ -15,7 +15,7 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 
-from edgeward.errors import EdgewardError, NotConforming, StoreUnavailable
+from edgeward.errors import EdgewardError, NotConforming, OutcomeUnknown, StoreUnavailable
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
 from edgeward.pki import parse
@@ -121,7 +121,11 @@ class Issuance:
         )
         serial = format(plan.serial, "x")
         record = _planned(plan, order, issuer.issuer.id, serial)
-        await self._store.plan(record, order.admission and order.admission(serial), order.admission_event)
+        try:
+            await self._store.plan(record, order.admission and order.admission(serial), order.admission_event)
+        except OutcomeUnknown:
+            self._left.append(record)  # if it was written, it must not stay
+            raise
         try:
             der = sign(plan, issuer.key)
             conform(der, plan, issuer.remote_key)
@@ -181,8 +185,10 @@ class Issuance:
 
     async def recover(self, at: datetime) -> int:
         """At start-up: abandon whatever a crash left planned. How many rows that were."""
-        left = await self._store.planned()
-        why = "found planned at start-up: its answer never left"
+        return await self.give_up(await self._store.planned(), at, "found planned at start-up: its answer never left")
+
+    async def give_up(self, left: Sequence[CertificateRecord], at: datetime, why: str) -> int:
+        """Abandon planned rows that nobody will issue any more. How many they are."""
         await asyncio.gather(*(self._abandon(record, at, why) for record in left))  # together they share a sync
         return len(left)
 

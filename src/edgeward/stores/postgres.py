@@ -271,8 +271,9 @@ class _PostgresReader:
 class SealedKeys:
     """Sealed keys in the database, as `keys.database` wants them: rare, at start-up and for administration, each on its own connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, replica: str = "") -> None:
         self._address = _address(url)
+        self._replica = replica
 
     def _run(self, statement: str, *row: Any) -> list[Row]:
         try:
@@ -283,13 +284,21 @@ class SealedKeys:
             raise StoreUnavailable(why=_reason(error)) from error
 
     def put(self, name: str, sealed: bytes) -> None:
-        """Keep what was sealed, durably, under a name that was not used before."""
-        self._run("INSERT INTO sealed_key (name, sealed) VALUES (%s, %s)", name, sealed)
+        """Keep what was sealed, durably, under a name that was not used before, on trial at this replica."""
+        self._run("INSERT INTO sealed_key (name, sealed, trial) VALUES (%s, %s, %s)", name, sealed, self._replica)
 
     def get(self, name: str) -> bytes | None:
         """What was kept under this name."""
         found = self._run("SELECT sealed FROM sealed_key WHERE name = %s", name)
         return bytes(found[0][0]) if found else None
+
+    def confirm(self, name: str) -> None:
+        """It is here to stay."""
+        self._run("UPDATE sealed_key SET trial = NULL WHERE name = %s", name)
+
+    def on_trial(self) -> list[str]:
+        """What this replica has on trial."""
+        return [row[0] for row in self._run("SELECT name FROM sealed_key WHERE trial = %s", self._replica)]
 
     def remove(self, name: str) -> None:
         """Forget it."""

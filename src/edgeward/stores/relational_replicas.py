@@ -63,6 +63,11 @@ class RelationalReplicas:
         row = {"replica": self._name, "before": milliseconds(before)}
         return [rows.certificate(found) for found in await self._reader.query(sql_replicas.ORPHANS, row)]
 
+    async def leads(self) -> bool:
+        """Whether this replica is the first by name."""
+        first = (await self._reader.query(sql_replicas.FIRST, {}))[0][0]
+        return first in (None, self._name)
+
     async def tip(self) -> int:
         """The newest change's number."""
         number: int = (await self._reader.query(sql_replicas.TIP, {}))[0][0]

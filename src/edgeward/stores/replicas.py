@@ -57,6 +57,10 @@ class Replicas(Protocol):
         """Rows that were planned before a moment by a replica that is not alive."""
         ...
 
+    async def leads(self) -> bool:
+        """Whether this replica is the one, of those that are alive, that does what only one should do."""
+        ...
+
     async def tip(self) -> int:
         """The number of the newest change."""
         ...

@@ -15,6 +15,7 @@ ORPHANS = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE state = 'planned' AND planned_at < :before AND COALESCE(replica, '') <> :replica
    AND NOT EXISTS (SELECT 1 FROM replica alive WHERE alive.id = certificate.replica AND alive.seen_at >= :before)"""
+FIRST = "SELECT MIN(id) FROM replica"
 TIP = "SELECT COALESCE(MAX(n), 0) FROM audit"
 ACTIONS = (
     "node.revoked",
@@ -23,6 +24,7 @@ ACTIONS = (
     "server-certificate.changed",
     "ca.imported",
     "kubeedge-tokens.accepted",
+    "kubeedge-adoption.changed",
 )
 """What other replicas act on."""
 CHANGES = f"""

@@ -1,0 +1,69 @@
+"""What a running authority holds of its machine: the data directory, and the names by which the machine is reached."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+import ifaddr
+
+from edgeward import files
+from edgeward.errors import AlreadyRunning, BadName, InsecureFile, UsageError
+from edgeward.pki import names
+
+STORE = "edgeward.db"
+KEYS = "keys"
+SOCKET = "admin.sock"
+LOCK = "lock"
+
+MAX_SOCKET_PATH = 100
+"""Characters of a Unix socket's path; the kernel takes 107 (unix(7))."""
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class DataDirectory:
+    """The data directory, held by one process at a time, or by one for each `worker`. Raises `AlreadyRunning` when another one holds it."""
+
+    def __init__(self, path: Path, worker: int | None = None) -> None:
+        self.path = path.absolute()
+        self.socket = self.path / (f"admin-{worker}.sock" if worker else SOCKET)
+        lock = self.path / (LOCK if worker is None else f"{LOCK}-{worker}")
+        if len(str(self.path / SOCKET)) > MAX_SOCKET_PATH:
+            raise UsageError(problem=f"the path of the data directory is too long for a Unix socket: {self.path}")
+        files.make_private_directory(self.path)
+        try:
+            self._lock = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise InsecureFile(path=lock, why=error.strerror or str(error)) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.read(self._lock, 32).decode("ascii", "replace").strip() or "?"
+            os.close(self._lock)
+            raise AlreadyRunning(path=self.path, pid=pid) from error
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def release(self) -> None:
+        """Let another process have it."""
+        os.close(self._lock)
+
+
+def local_names() -> tuple[str, ...]:
+    """localhost and this machine's own names and addresses, without link-local ones."""
+    found = list(LOOPBACK)
+    with contextlib.suppress(BadName):
+        found.append(names.show(names.server_name(socket.gethostname())))
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            address = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+            if not address.startswith(("fe80:", "169.254.")):
+                found.append(names.show(names.server_name(address)))
+    return tuple(dict.fromkeys(found))[:100]
+
+
+def dial_without_names(listen: str) -> tuple[str, ...]:
+    """What to dial where nothing is advertised: the address listened on, else localhost."""
+    return (listen,) if listen and listen not in ("0.0.0.0", "::") else ("localhost",)  # noqa: S104  # compared, not bound
