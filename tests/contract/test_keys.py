@@ -20,6 +20,7 @@ from edgeward.keys.memory import MemoryKeys
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
 from edgeward.stores.postgres import SealedKeys
+from tests.support.postgres import Cluster
 
 STORES: dict[str, Callable[[Path], port.KeyStore]] = {
     "file": lambda tmp: FileKeys(tmp / "keys", Secret("a passphrase"), scrypt_n=2**14),
@@ -122,3 +123,17 @@ def test_a_key_without_a_form_of_kubeedge_s_computes_no_mac(keys: port.KeyStore)
     with pytest.raises(KeyPolicyRefused) as caught:
         keys.kubeedge_mac(keys.adopt(ed25519.Ed25519PrivateKey.generate()), b"x")
     assert isinstance(caught.value, EdgewardError)
+
+
+def test_a_key_in_the_database_is_on_trial_at_the_replica_that_made_it_alone(postgres: Cluster) -> None:
+    url = postgres.database(migrated=True)
+    a, b = (DatabaseKeys(SealedKeys(url, name), Secret("a passphrase"), scrypt_n=2**14) for name in "ab")
+    refs = [a.create("ec-p256") for _ in range(3)]
+    a.confirm(refs[0])
+    assert b.settle([]) == 0, "what another replica makes just now is its own"
+    assert a.settle([refs[1]]) == 1
+    assert a.settle([]) == 0
+    for ref in refs[:2]:
+        assert b.signer(ref)
+    with pytest.raises(NotFound):
+        b.signer(refs[2])

@@ -18,6 +18,7 @@ import websockets.exceptions
 import websockets.sync.client
 from cryptography import x509
 
+from edgeward.errors import EdgewardError
 from edgeward.stores.postgres import open_store
 from tests.support.postgres import Cluster, cluster
 from tests.support.replicas import nats, replicas, within
@@ -96,7 +97,7 @@ async def _has_one_ca(url: str) -> None:
 
 
 def test_t24_two_processes_on_an_empty_database_make_one_ca(postgres: Cluster) -> None:
-    _start_together(postgres, 4)
+    _start_together(postgres, 3)
 
 
 @pytest.mark.slow
@@ -157,10 +158,9 @@ def test_what_a_node_sends_is_seen_by_whoever_watches_at_the_other_replica(pair:
     seen: list[dict[str, object]] = []
 
     def watch() -> None:
-        for one in a.client.stream("/v1/messages"):
-            seen.append(one)
-            if len(seen) == 3:
-                return
+        with contextlib.suppress(EdgewardError):  # the test is over
+            for one in a.client.stream("/v1/messages"):
+                seen.append(one)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -175,7 +175,7 @@ def test_what_a_node_sends_is_seen_by_whoever_watches_at_the_other_replica(pair:
 
     within(heard, "the first message that is passed on")
     connection.send(message("update", "default/large", content="y" * 5_000_000))
-    within(lambda: any(len(json.dumps(one)) > 5_000_000 for one in seen) or len(seen) == 3, "five megabytes")
+    within(lambda: len(json.dumps(seen[-1])) > 5_000_000, "five megabytes")
     assert all(one["node"] == "talking" for one in seen)
 
 
@@ -240,7 +240,7 @@ def test_a_replica_that_is_killed_loses_nothing_that_was_acknowledged(postgres: 
         for one in clients:
             one.start()
         device = a.device("moving")
-        for _ in range(3):
+        for _ in range(2):
             connection = b.connect(device, "moving")
             assert acknowledged(connection)
             b.kill()
@@ -302,6 +302,7 @@ def test_d_postgresql_and_nats_restart_under_load_and_nobody_lifts_a_hand() -> N
         assert len(issued) >= statuses.count(200)
 
 
+@pytest.mark.slow
 def test_d_while_postgresql_is_away_everything_is_refused_and_afterwards_all_is_well(postgres: Cluster) -> None:
     with cluster() as mine, replicas(mine, "a") as (a,):
         token = a.token("edge-1")
