@@ -5,11 +5,8 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import secrets
-import shutil
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +22,16 @@ import uvloop
 
 import edgeward
 from edgeward import app_shared, config, extras
-from edgeward.app_directory import KEYS, LOOPBACK, STORE, DataDirectory, dial_without_names, local_names
+from edgeward.app_directory import (
+    KEYS,
+    LOOPBACK,
+    STORE,
+    DataDirectory,
+    dial_without_names,
+    local_names,
+    prepare_process,
+    program,
+)
 from edgeward.app_shared import Sharing
 from edgeward.errors import (
     CannotListen,
@@ -296,11 +302,12 @@ class Server:
         https, hub = self._services.ports
         return {
             "version": edgeward.__version__,
-            "program": _program(),
+            "program": program(),
             "data": str(self._services.directory.path),
             "since": self._since,
             "uptime": time.monotonic() - self._started,
             "pid": os.getpid(),
+            "worker": self._wanted.worker,
             "pin": self._services.authorities.active.pin,
             "dial": self._services.dialled[0],
             "https_port": https,
@@ -357,7 +364,7 @@ class Server:
         hub_port = await self._listen(hub, address, listen.hub_port if wanted.hub_port is None else wanted.hub_port)
         services.ports = (https_port, hub_port)
         quic_port = listen.quic_port if wanted.quic_port is None else wanted.quic_port
-        if quic_port is not None:
+        if quic_port is not None and not wanted.worker:  # one socket: a connection that migrates must find its process
             self._quic_port = await self._listen_for_quic(address, quic_port, sessions.limits, tls_limits)
         await self._listen_for_operators()
 
@@ -533,7 +540,7 @@ async def running(wanted: Wanted, environment: Mapping[str, str]) -> Any:
 
 async def serve(wanted: Wanted, environment: Mapping[str, str], ready: Callable[[Server], None]) -> None:
     """Run a server until SIGTERM or SIGINT. `ready` is called once everything is listening."""
-    _prepare_process()
+    prepare_process()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
@@ -547,6 +554,8 @@ async def serve(wanted: Wanted, environment: Mapping[str, str], ready: Callable[
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
+        if wanted.worker is not None:
+            loop.add_reader(0, lambda: None if os.read(0, 64) else stopped.set())  # the parent is gone
         gc.collect()
         gc.freeze()
         ready(server)
@@ -566,15 +575,6 @@ async def offline_call(data: Path, environment: Mapping[str, str], method: str, 
         return msgspec.json.decode((await api.answer(request)).body)
 
 
-def _prepare_process() -> None:
-    """What a long-lived server with keys in memory wants of the kernel and of the interpreter."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
-    gc.enable()  # the command line switched it off for the sake of short commands
-    gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
-
-
 def _delivery(section: config.Delivery) -> DeliverySettings:
     return DeliverySettings(
         bounds=Bounds(messages=section.queue_messages, octets=section.queue_octets),
@@ -592,16 +592,3 @@ async def _nothing() -> None:
 
 def _host_port(name: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
-
-
-def _program() -> str:
-    """How this program is called from a shell: by its name where that finds it, else by its path."""
-    path = Path(sys.argv[0])
-    if path.name != "edgeward":
-        return "python3 -m edgeward"
-    found = shutil.which("edgeward")
-    if found is not None and Path(found).resolve() == path.resolve():
-        return "edgeward"
-    with contextlib.suppress(ValueError):
-        return str(path.absolute().relative_to(Path.cwd()))
-    return str(path.absolute())

@@ -1,9 +1,13 @@
-"""What a running authority holds of its machine: the data directory, and the names by which the machine is reached."""
+"""What a running authority holds of its machine: the data directory, its process, and the names by which the machine is reached."""
 
 import contextlib
 import fcntl
+import gc
 import os
+import resource
+import shutil
 import socket
+import sys
 from pathlib import Path
 
 import ifaddr
@@ -67,3 +71,25 @@ def local_names() -> tuple[str, ...]:
 def dial_without_names(listen: str) -> tuple[str, ...]:
     """What to dial where nothing is advertised: the address listened on, else localhost."""
     return (listen,) if listen and listen not in ("0.0.0.0", "::") else ("localhost",)  # noqa: S104  # compared, not bound
+
+
+def prepare_process() -> None:
+    """What a long-lived server with keys in memory wants of the kernel and of the interpreter."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
+    gc.enable()  # the command line switched it off for the sake of short commands
+    gc.set_threshold(100_000, 50, 100)  # connections are long-lived; looking at them again and again finds nothing
+
+
+def program() -> str:
+    """How this program is called from a shell: by its name where that finds it, else by its path."""
+    path = Path(sys.argv[0])
+    if path.name != "edgeward":
+        return "python3 -m edgeward"
+    found = shutil.which("edgeward")
+    if found is not None and Path(found).resolve() == path.resolve():
+        return "edgeward"
+    with contextlib.suppress(ValueError):
+        return str(path.absolute().relative_to(Path.cwd()))
+    return str(path.absolute())

@@ -1,16 +1,14 @@
 """What several replicas have in common: one database with the rows and the sealed keys, and a bus. Built by address, where one is given."""
 
-import importlib
 import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit
 
-from edgeward import config, files
+from edgeward import config, extras, files
 from edgeward.bus.alone import AloneBus
 from edgeward.bus.port import Bus
 from edgeward.errors import NotFound, StoreUnavailable, UsageError
@@ -25,13 +23,6 @@ REPLICA = "replica"
 """The file that remembers this replica's name: a directory that has it is not an authority by itself."""
 
 _BUS_KEY = "bus-key"
-
-_EXTRAS = {
-    "edgeward.stores.postgres": "postgres",
-    "edgeward.bus.postgres": "postgres",
-    "edgeward.bus.nats": "nats",
-}
-"""Modules of adapters that stand on a library which is not always there, and the extra that brings it."""
 
 _DATABASES = ("postgresql", "postgres")
 _BUSES = ("nats", "tls", "ws", "wss")
@@ -90,7 +81,7 @@ def open_shared(
     """The store and its keys. Raises `StoreUnavailable`, and `UsageError` where no passphrase is given: one that is
     generated here would be no other replica's."""
     word = passphrase.find(directory / "keys", environment, passphrase_file, generate=False)
-    postgres = _adapter("edgeward.stores.postgres")
+    postgres = extras.load("edgeward.stores.postgres")
     store: RelationalStore = postgres.open_store(shared.database, shared.replica)
     return store, DatabaseKeys(postgres.SealedKeys(shared.database, shared.replica), word)
 
@@ -101,12 +92,12 @@ async def open_bus(shared: Sharing | None, store: RelationalStore, issuer: Issue
         return AloneBus()
     key = await _bus_key(store, now)
     if shared.bus:
-        nats = _adapter("edgeward.bus.nats")
+        nats = extras.load("edgeward.bus.nats")
         by_nats: Bus = nats.NatsBus(
             shared.bus, f"edgeward.{issuer.pin[:16]}", key, shared.replica, shared.bus_credentials or None
         )
         return by_nats
-    by_database: Bus = _adapter("edgeward.bus.postgres").PostgresBus(shared.database, key, shared.replica)
+    by_database: Bus = extras.load("edgeward.bus.postgres").PostgresBus(shared.database, key, shared.replica)
     return by_database
 
 
@@ -118,15 +109,6 @@ async def _bus_key(store: RelationalStore, now: datetime) -> bytes:
     if known is None and not await store.swap_setting(_BUS_KEY, made, None, event):
         known = await store.setting(_BUS_KEY)
     return bytes.fromhex(known or made)
-
-
-def _adapter(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            problem=f"the library {error.name} is not installed; it comes with: pip install 'edgeward[{_EXTRAS[module]}]'"
-        ) from error
 
 
 def _address(what: str, text: str) -> str:

@@ -50,6 +50,8 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hub_port: Port = 10000
     quic_port: Port | None = None
     """UDP, usually 10001: the hub over QUIC, for Edgeward's own agents. Absent: not served. Needs the extra `quic`."""
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Processes that share the ports; several need a database that they share."""
     backlog: Count = 4096
 
 

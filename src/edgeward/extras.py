@@ -8,6 +8,9 @@ from edgeward.errors import ExtraMissing
 EXTRAS = {
     "edgeward.transports.quic_server": "quic",
     "edgeward.agent.over_quic": "quic",
+    "edgeward.stores.postgres": "postgres",
+    "edgeward.bus.postgres": "postgres",
+    "edgeward.bus.nats": "nats",
 }
 """The module, and the extra of pyproject.toml that has its library."""
 

@@ -1,12 +1,15 @@
 """Several real servers on one real PostgreSQL, and a real NATS that a test may stop and start again."""
 
 import contextlib
+import http.client
+import json
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,69 @@ def replicas(
         yield servers
         for one in servers:
             assert without_traceback(one.log), one.log[-5000:]
+
+
+class _Operators(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+
+def asked(path: Path, what: str) -> Any:
+    """The answer of the process whose operators' socket this is."""
+    with contextlib.closing(_Operators(path)) as connection:
+        connection.request("GET", what)
+        return json.loads(connection.getresponse().read())
+
+
+class Workers(Server):
+    """One authority in several processes."""
+
+    def await_serving(self) -> None:
+        """Wait until the first worker serves, and the others as well."""
+        assert self.process is not None
+        count = int(self.options[self.options.index("--workers") + 1])
+        within(lambda: self._ended() or len(self.pids()) == count, "the workers to serve", 120)
+        assert not self._ended(), self.log[-3000:]
+
+    def _ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+    def pids(self) -> dict[int, int]:
+        """The process of each worker that serves."""
+        found = {}
+        for path in self.data.glob("admin*.sock"):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status = asked(path, "/v1/status")
+                found[status["worker"]] = status["pid"]
+        return found
+
+    def online(self, worker: int) -> set[str]:
+        """The nodes whose sessions are at a worker."""
+        path = self.data / (f"admin-{worker}.sock" if worker else "admin.sock")
+        return {node["name"] for node in asked(path, "/v1/nodes") if node["connected"]}
+
+
+@contextlib.contextmanager
+def workers(postgres: Cluster, count: int, *options: str) -> Iterator[Workers]:
+    """An authority with so many workers, for as long as the block runs."""
+    with private_directory() as directory:
+        one = Workers(directory, "--database", postgres.database(), "--workers", str(count), *options)
+        try:
+            one.start()
+            yield one
+            assert without_traceback(one.log), one.log[-5000:]
+        finally:
+            if one.process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    one.process.terminate()
+                    one.process.wait(20)
+            one.kill()
 
 
 class Nats:

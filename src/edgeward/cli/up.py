@@ -6,10 +6,11 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from edgeward import app
+from edgeward import app, app_workers, config
 from edgeward.cli.options import data_option, date, default_data
 from edgeward.services.kubeedge_tokens import Acceptance
 
@@ -44,13 +45,24 @@ from edgeward.services.kubeedge_tokens import Acceptance
     metavar="URL|@FILE",
     help="NATS servers that join the replicas, nats://HOST:4222; default: the database's NOTIFY.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="Processes that share the ports; more than one need --database.  [default: 1]",
+)
 @click.option("--worker", type=click.IntRange(min=0), hidden=True)
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @data_option
 def command(
-    data: Path, passphrase_file: Path | None, pattern: str | None, until: str | None, log_level: str, **listen: Any
+    data: Path,
+    passphrase_file: Path | None,
+    pattern: str | None,
+    until: str | None,
+    log_level: str,
+    workers: int | None,
+    **listen: Any,
 ) -> None:
     """Run the authority: enrolment on port 10002, the hub on port 10000, administration on a Unix socket in the data directory.
 
@@ -61,6 +73,7 @@ def command(
     Examples:
       edgeward up --advertise cloud.example.com --advertise 203.0.113.7
       edgeward up --data ./authority --listen 127.0.0.1 --https-port 20002 --hub-port 20000
+      edgeward up --workers 4 --database postgresql://edgeward@db.example.com/edgeward --passphrase-file /etc/edgeward/passphrase
     """
     if (pattern is None) != (until is None):
         raise click.UsageError("--accept-kubeedge-tokens and --until go together")
@@ -68,14 +81,58 @@ def command(
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    if listen["worker"] is None:
+        for option in ("database", "bus"):
+            if has_password(listen[option]):
+                click.echo(
+                    f"warning: the password in --{option} is visible to everybody on this machine; a file hides it: --{option} @FILE",
+                    err=True,
+                )
+        count = app_workers.wanted_workers(workers, listen["database"], os.environ, data)
+        if count > 1:
+            crew = _crew(data, count, passphrase_file, log_level, listen)
+            once = [part for name in listen["advertise"] for part in ("--advertise", name)]
+            once += [] if pattern is None or until is None else ["--accept-kubeedge-tokens", pattern, "--until", until]
+            sys.exit(asyncio.run(app_workers.supervise(crew, once)))
     wanted = app.Wanted(data=data, passphrase_file=passphrase_file, kubeedge_tokens=acceptance, **listen)
     with asyncio.Runner(loop_factory=app.new_loop) as runner:
         runner.run(app.serve(wanted, os.environ, ready=_announce))
 
 
+def _crew(
+    data: Path, count: int, passphrase_file: Path | None, log_level: str, listen: dict[str, Any]
+) -> app_workers.Crew:
+    """The workers, each with the options that they have in common; what may be secret goes by the environment."""
+    settings = config.load(data / config.FILE).listen
+    address = settings.address if listen["listen"] is None else listen["listen"]
+    options = ["--log-level", log_level, *(["--listen", address] if address else [])]
+    if passphrase_file is not None:
+        options += ["--passphrase-file", str(passphrase_file)]
+    environment = dict(os.environ)
+    for name in ("database", "bus"):
+        if listen[name] is not None:
+            environment[f"EDGEWARD_{name.upper()}"] = listen[name]
+    return app_workers.Crew(
+        data=data,
+        workers=count,
+        address=address,
+        https_port=settings.https_port if listen["https_port"] is None else listen["https_port"],
+        hub_port=settings.hub_port if listen["hub_port"] is None else listen["hub_port"],
+        options=options,
+        environment=environment,
+    )
+
+
+def has_password(address: str | None) -> bool:
+    """Whether an address has a secret in it."""
+    return address is not None and any(urlsplit(one).password for one in address.split(","))
+
+
 def _announce(server: app.Server) -> None:
     """What the operator needs to see, and the next command to type."""
     facts = server.facts
+    if facts["worker"]:
+        return  # the first one has said it
     where = "" if facts["data"] == str(default_data()) else f" --data {facts['data']}"
     click.echo(f"{click.style('edgeward', bold=True)} {facts['version']} is serving")
     click.echo(f"  enrolment   https://{facts['dial']}:{facts['https_port']}")
