@@ -132,6 +132,7 @@ class WrongPassword(InputError):
     """An encrypted key did not open with the password given."""
 
     sentence = "the password does not open {what}"
+    remedy = "of a password file the first line counts, without its line break; see that it is the right one"
 
 
 class PasswordNeeded(InputError):

@@ -253,7 +253,7 @@ def test_bad_input_gets_one_clear_line(here: Path) -> None:
     (here / "a.csr").write_bytes(request("edge-1"))
     (here / "there.crt").write_bytes(b"mine")
     sign = ("cert", "sign")
-    refused(run(*sign, "empty.csr", "--ca-dir", "root"), 65, "not a readable certificate request")
+    refused(run(*sign, "empty.csr", "--ca-dir", "root"), 65, "empty.csr: not a readable file: it is empty", "hint: ")
     refused(run(*sign, "key.csr", "--ca-dir", "root"), 65, "private key: keep it to yourself")
     refused(run(*sign, "root/ca.crt", "--ca-dir", "root"), 65, "this is CERTIFICATE")
     refused(run(*sign, "nobody.csr", "--ca-dir", "root"), 1, "no common name")

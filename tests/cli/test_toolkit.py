@@ -112,7 +112,7 @@ def test_a_locked_store_is_no_failure_and_a_wrong_password_is_one(here: Path) ->
     (here / "other").write_text("wrong")
     wrong = run("inspect", "x.p12", "--password", "@other")
     assert wrong.status == 65
-    assert wrong.err == "error: x.p12: the password does not open the PKCS#12 store\n"
+    assert wrong.err.startswith("error: x.p12: the password does not open the PKCS#12 store\nhint: ")
     assert run("inspect", "x.p12", "--password", "-", stdin=b"secret1\n").out.count("CN=edge-1") == 1
 
 
@@ -454,3 +454,72 @@ def test_nothing_heavy_is_loaded_to_inspect_a_certificate(here: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, env=environment)
     assert done.stdout.splitlines()[-1] == b"[]"
+
+
+# ------------------------------------------------------------------------------------------------ what people type first
+
+
+def test_verify_opens_containers(here: Path) -> None:
+    (here / "all.pem").write_bytes((here / "leaf.crt").read_bytes() + b"".join(
+        pem.write("CERTIFICATE", each.public_bytes(seeds.DER)) for each in seeds.chain()[1:]
+    ))  # fmt: skip
+    (here / "root.crt").write_bytes(pem.write("CERTIFICATE", seeds.chain()[2].public_bytes(seeds.DER)))
+    ask = ("--ca", "root.crt", "--at", "2026-11-23", "--name", "edge-1.example")
+    for out in ("x.p12", "x.jks", "x.p7b"):
+        sources = ("all.pem",) if out == "x.p7b" else ("leaf.key", "all.pem")
+        assert run("convert", *sources, out, "--new-password", "@pw").status == 0
+        done = run("verify", out, "--password", "@pw", *ask)
+        assert done.status == 0, f"{out}: {done.out}{done.err}"
+    locked = run("verify", "x.p12", *ask)
+    assert (locked.status, "no password was given" in locked.err) == (65, True)
+
+
+def test_verify_looks_at_a_live_server_and_says_why_a_client_refuses_it(here: Path, server: int) -> None:
+    (here / "root.crt").write_bytes(pem.write("CERTIFICATE", seeds.chain()[2].public_bytes(seeds.DER)))
+    ask = ("--ca", "root.crt", "--at", "2026-11-23", "--name")
+    done = run("verify", f"127.0.0.1:{server}", *ask, "www.example")
+    assert done.status == 1
+    assert "✗ CN=edge-1,O=Example: it is not for www.example: it has DNS:edge-1.example" in done.out
+    assert len(done.out.split("✗")) == 2, "nothing else is wrong with it"
+    assert run("verify", "127.0.0.1:1", *ask, "www.example").status == 69
+
+
+def test_fingerprints_of_what_a_live_server_sends(server: int) -> None:
+    assert run("fingerprint", f"127.0.0.1:{server}").out.count("certificate") == 2
+
+
+def test_two_private_keys_are_said_to_be_too_many(here: Path) -> None:
+    run("key", "new", "other.key", "--no-password")
+    (here / "two.pem").write_bytes((here / "leaf.key").read_bytes() + (here / "other.key").read_bytes())
+    for words in (
+        ("convert", "two.pem", "two.p12", "--new-password", "@pw"),
+        ("key", "match", "two.pem", "leaf.crt"),
+        ("csr", "new", "x.csr", "--key", "two.pem", "--subject", "CN=x"),
+    ):
+        done = run(*words)
+        assert done.status == 65, words
+        assert "hint: " in done.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("x509", "-in", "x"), "edgeward inspect FILE"),
+        (("ca", "sign"), "edgeward cert sign CSR --ca-dir DIR"),
+        (("cert", "revoke"), "edgeward ca revoke FILE --ca-dir DIR"),
+        (("ca", "nww"), "edgeward ca new --help"),
+        (("verfiy",), "edgeward verify --help"),
+        (("ca", "quux"), "edgeward ca --help"),
+        (("quux",), "edgeward --help"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_answered_with_the_one_that_does(typed: tuple[str, ...], meant: str) -> None:
+    done = run(*typed)
+    assert done.status == 2
+    assert f"hint: {meant}" in done.err or meant in done.err
+    assert "no command" in done.err
+
+
+def test_a_request_says_what_it_asks_for(here: Path) -> None:
+    done = run("csr", "new", "web.csr", "--new-key", "web.key", "--no-password", "--subject", "CN=web.example")
+    assert "web.csr: request for CN=web.example, web.example, with its new key in web.key" in done.err

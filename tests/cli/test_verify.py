@@ -93,7 +93,8 @@ class TestVerify:
     def test_what_is_no_certificate_exits_with_65(self, name: str) -> None:
         result = run(name, "--ca", "root.pem")
         assert result.exit_code == 65
-        assert result.stderr.startswith("error: not a readable certificate: ")
+        assert result.stderr.startswith(f"error: {name}: not a readable ")
+        assert "hint: " in result.stderr
 
     @pytest.mark.parametrize(
         "arguments",

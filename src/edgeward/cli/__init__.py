@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import edgeward
-from edgeward.errors import EdgewardError, UsageError
+from edgeward.errors import EdgewardError, UsageError, printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Run the authority: enrolment, hub and administration."),
@@ -106,6 +106,9 @@ def run(arguments: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 0
+    except click.exceptions.NoSuchCommand as error:
+        say_error(f"there is no command {_typed(error)}", _meant(error))
+        return UsageError.exit_status
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         message = error.format_message().strip().rstrip(".")
@@ -126,6 +129,56 @@ def run(arguments: list[str] | None = None) -> int:
             "this is a bug in edgeward; run it again with EDGEWARD_DEBUG=1 to see where",
         )
         return 70
+
+
+MEANT = {
+    "x509": "edgeward inspect FILE",
+    "show": "edgeward inspect FILE",
+    "view": "edgeward inspect FILE",
+    "print": "edgeward inspect FILE",
+    "asn1parse": "edgeward inspect --asn1 FILE",
+    "genrsa": "edgeward key new OUT --type rsa:3072",
+    "genpkey": "edgeward key new OUT",
+    "ecparam": "edgeward key new OUT --type ec:P-256",
+    "req": "edgeward csr new OUT",
+    "sign": "edgeward cert sign CSR",
+    "ca sign": "edgeward cert sign CSR --ca-dir DIR",
+    "csr sign": "edgeward cert sign CSR",
+    "cert new": "edgeward csr new OUT, then edgeward cert sign; or both in one: edgeward kit device",
+    "cert revoke": "edgeward revoke NODE; for an offline CA: edgeward ca revoke FILE --ca-dir DIR",
+    "cert verify": "edgeward verify FILE",
+    "cert inspect": "edgeward inspect FILE",
+    "ca list": "edgeward audit list --ca-dir DIR",
+    "crl": "edgeward ca crl --ca-dir DIR",
+    "ca init": "edgeward ca new --ca-dir DIR --name NAME",
+    "ca create": "edgeward ca new --ca-dir DIR --name NAME",
+    "pkcs12": "edgeward convert KEY CERTIFICATE OUT.p12",
+    "pkcs7": "edgeward convert CERTIFICATE OUT.p7b",
+    "pkcs8": "edgeward key convert IN OUT",
+    "keytool": "edgeward convert KEY CERTIFICATE OUT.jks",
+    "s_client": "edgeward inspect HOST:PORT",
+    "connect": "edgeward inspect HOST:PORT",
+    "chain": "edgeward bundle FILE... OUT",
+    "match": "edgeward key match FILE...",
+}
+"""What people type who know another tool, and the command that does it here."""
+
+
+def _typed(error: click.exceptions.NoSuchCommand) -> str:
+    """The words of the command that does not exist, without `edgeward`."""
+    path = error.ctx.command_path.partition(" ")[2] if error.ctx is not None else ""
+    return printable(f"{path} {error.command_name}".strip(), 60)
+
+
+def _meant(error: click.exceptions.NoSuchCommand) -> str:
+    """The command to type in place of one that does not exist."""
+    words = _typed(error)
+    group, _, last = words.rpartition(" ")
+    likely = error.possibilities or (
+        [] if group else importlib.import_module("difflib").get_close_matches(last, COMMANDS)
+    )
+    near = [" ".join(filter(None, ("edgeward", group, one, "--help"))) for one in likely]
+    return MEANT.get(words) or next(iter(near), "") or MEANT.get(last) or f"edgeward {group} --help".replace("  ", " ")
 
 
 def say_error(sentence: str, hint: str = "") -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgeward import files
-from edgeward.cli import ca_new, ca_revoke
+from edgeward.cli import ca_new, ca_revoke, offline
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
@@ -33,16 +33,19 @@ command.add_command(ca_revoke.crl)
 
 
 @command.command("show")
+@offline.ca_dir(required=False)
 @data_option
 @json_option
-def show(data: Path, as_json: bool) -> None:
-    """Show the CA: its pin (the first part of every join token), its key and its dates.
+def show(data: Path, as_json: bool, ca_dir: Path | None) -> None:
+    """Show the CA: its pin (the first part of every join token), its key and its dates. With --ca-dir that of an offline CA, for which
+    nobody needs its passphrase.
 
     \b
-    Example:
+    Examples:
       edgeward ca show
+      edgeward ca show --ca-dir root
     """
-    ca = Client(data).call("GET", "/v1/ca")
+    ca = Client(data).call("GET", "/v1/ca") if ca_dir is None else offline.shown(ca_dir)
     if as_json:
         print_json(ca)
         return

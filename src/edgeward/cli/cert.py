@@ -10,14 +10,15 @@ from typing import Any
 import click
 
 from edgeward import app_offline, files
-from edgeward.cli import cert_more, offline, signing, workers, writing
+from edgeward.cli import cert_more, offline, reading, signing, workers, writing
 from edgeward.cli.bench import Source, occupied
 from edgeward.cli.client import Client
 from edgeward.cli.options import data_option, json_option, print_json, read_input
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.cli.vendor import request as vendor_request
-from edgeward.errors import Refusal, UsageError, printable
+from edgeward.errors import InputError, Refusal, UsageError, printable
 from edgeward.pki import pem
+from edgeward.pki.csr import Requested
 from edgeward.services import vendor
 from edgeward.services.offline import chain_below_root
 
@@ -128,9 +129,17 @@ def _agreed(question: str, options: dict[str, Any]) -> None:
         click.confirm(question, abort=True, err=True)
 
 
+def _request(name: str) -> Requested:
+    octets = read_input(name, LIMIT)
+    try:
+        return vendor_request(octets)
+    except InputError as error:
+        raise reading.In(name, error) from error
+
+
 async def _single(request: str, as_json: bool, options: dict[str, Any]) -> None:
     """One request: any error is the command's own. It is signed even if its key has a certificate."""
-    requested = vendor_request(read_input(request, LIMIT))
+    requested = _request(request)
     out = options["out"] if options["out"] is not None else Path("-")
     if out.is_dir():
         out /= "certificate.crt" if request == "-" else Path(request).with_suffix(".crt").name

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 import click
 
-from edgeward.cli import output, reading, writing
+from edgeward.cli import key, output, reading, writing
 from edgeward.errors import EdgewardError, UsageError
 from edgeward.pki.formats.item import Item, Kind, opened, summary
 
@@ -32,7 +32,9 @@ def read_all(sources: tuple[str, ...], password: str | None) -> list[Item]:
         if locked and password is None and name != "-" and sys.stdin.isatty():
             items = reading.items(name, reading.asked(f"password of {name}"))
         try:
-            found += opened(items)
+            for item in opened(items):
+                key.check(item)
+                found.append(item)
         except EdgewardError as error:
             raise reading.In(name, error) from error
     return found

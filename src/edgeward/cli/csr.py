@@ -9,6 +9,7 @@ import click
 from edgeward.cli import inspect, key, output, reading, writing
 from edgeward.errors import EdgewardError, Refusal, UsageError, printable
 from edgeward.keys import generate
+from edgeward.pki import names as general
 from edgeward.pki import parse, requests
 from edgeward.pki.formats import pem
 from edgeward.pki.formats.item import Kind, of_kind
@@ -105,6 +106,10 @@ def new(  # noqa: PLR0913, PLR0917 - one parameter for each option
         writing.write(str(new_key), key.encoded(signer, "pkcs8", lock, der=False), secret=True, force=force)
     octets = requests.build(wish, signer)
     writing.write(out, octets if der else pem.write("CERTIFICATE REQUEST", octets), secret=False, force=force)
+    if out != "-":
+        asked = ", ".join([wish.subject.rfc4514_string() or "no subject", *(general.show(name) for name in wish.names)])
+        made = "" if new_key is None else f", with its new key in {new_key}"
+        sys.stderr.write(f"{out}: request for {printable(asked, 600)}{made}\n")
     if taken:
         sys.stderr.write(f"the common name {printable(taken)} is asked for as an alternative name too\n")
 

@@ -12,7 +12,7 @@ from edgeward.errors import EdgewardError, Refusal, UsageError, printable
 from edgeward.keys import generate
 from edgeward.pki import parse
 from edgeward.pki.formats import pem, pkcs8
-from edgeward.pki.formats.item import Item, Kind, leaves, of_kind, only
+from edgeward.pki.formats.item import Item, Kind, WrongKind, leaves, of_kind, only
 from edgeward.pki.inspect import publickey
 
 _FORMS = ("pkcs8", "sec1", "pkcs1", "public")
@@ -158,7 +158,10 @@ def _digest(name: str, password: str | None) -> tuple[str, str]:
     """What the first thing with a key in `name` is, and the hash of its public key."""
     wanted = {Kind.PRIVATE_KEY, Kind.PUBLIC_KEY, Kind.CERTIFICATE, Kind.REQUEST, Kind.ENCRYPTED_KEY}
     found = [item for item in leaves(reading.items(name, password)) if item.kind in wanted]
+    private = [item for item in found if item.kind in {Kind.PRIVATE_KEY, Kind.ENCRYPTED_KEY}]
     try:
+        if len(private) > 1:
+            raise WrongKind(name=name, wanted="single private key", found=f"{len(private)} of them")
         return (
             (found[0].kind.words, digest_of(found[0]))
             if found

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -12,12 +13,12 @@ from typing import Any, TypeVar
 import click
 from cryptography import x509
 
-from edgeward import app_offline
+from edgeward import app_offline, files
 from edgeward.cli import writing
 from edgeward.errors import UsageError
-from edgeward.pki import pem, requests
+from edgeward.pki import keys, parse, pem, requests
 from edgeward.pki.profile import Profile
-from edgeward.services.offline import OfflineCa
+from edgeward.services.offline import NoCa, OfflineCa
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Result = TypeVar("_Result")
@@ -80,3 +81,21 @@ def publish(path: Path, ca: OfflineCa) -> None:
     """Write `ca.crt` and `chain.pem` into the CA's directory: copies for people of what the store has."""
     writing.write(str(path / "ca.crt"), chain_pem(ca.chain[:1]), secret=False, force=True)
     writing.write(str(path / "chain.pem"), chain_pem(ca.chain), secret=False, force=True)
+
+
+def shown(path: Path) -> dict[str, Any]:
+    """The CA of a directory as it is published there, for which nobody needs its passphrase. Raises `NoCa`."""
+    if not (path / app_offline.STORE).exists():
+        raise NoCa(name=path)
+    blocks = pem.decode(files.read_plain(path / "ca.crt"))
+    certificate = parse.certificate(blocks[0].der if blocks else b"")
+    return {
+        "pin": hashlib.sha256(blocks[0].der).hexdigest(),
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": format(certificate.serial_number, "x"),
+        "key": keys.describe(parse.public_key(certificate)),
+        "not_before": certificate.not_valid_before_utc,
+        "not_after": certificate.not_valid_after_utc,
+        "origin": "offline",
+    }

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from edgeward.cli import reading
-from edgeward.errors import UsageError
+from edgeward.errors import InputError, UsageError
 from edgeward.pki import parse
 from edgeward.pki.formats import jks, pem, pkcs7, pkcs8, pkcs12
 from edgeward.pki.formats.item import Item, Kind
@@ -37,6 +37,13 @@ ENDINGS = {
 """The format that the end of a file's name stands for."""
 
 
+class KeysAlone(InputError):
+    """Several private keys for one store, and some without a certificate: nobody could tell which is meant."""
+
+    sentence = "there are {count} private keys, and not for each its certificate"
+    remedy = "give one key, or each with its certificate; to take a file apart: edgeward split FILE DIRECTORY"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
     """How private keys are protected on their way out: a password, or in the clear because somebody said so."""
@@ -56,7 +63,7 @@ class Lock:
             return cls(password=None, clear=True)
         typed = reading.secret(password, option=option)
         if typed is None:
-            typed = reading.asked("password for the new file", twice=True)
+            typed = reading.asked("password for the new file", twice=True, option=option)
         if not typed:
             raise UsageError(problem="the password is empty; to write the key in the clear say --no-password")
         return cls(password=typed, scrypt=scrypt)
@@ -173,6 +180,8 @@ def _bags(items: Sequence[Item], alias: str) -> list[pkcs12.Bag]:
     if unknown:
         raise UsageError(problem=f"PKCS#12 holds keys, certificates and CRLs, no {unknown[0]}")
     pairs, others = _paired(items)
+    if len(pairs) > 1 and not all(path for _, path in pairs):
+        raise KeysAlone(count=len(pairs))
     bags: list[pkcs12.Bag] = []
     written: set[bytes] = set()
     for number, (key, path) in enumerate(pairs):

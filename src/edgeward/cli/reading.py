@@ -27,8 +27,8 @@ class In(InputError):
     remedy = "{next}"
 
     def __init__(self, name: str, error: EdgewardError) -> None:
-        broken = error.code == "unreadable" and error.facts["what"] not in {"file", "PEM"} and Path(name).exists()
-        fallback = f"see where it breaks: edgeward inspect --asn1 {name}" if broken else ""
+        name = "standard input" if name == "-" else name
+        fallback = _next(name, error)
         super().__init__(
             name=name, problem=printable(str(error).removeprefix(f"{name} "), 400), next=error.hint or fallback
         )
@@ -39,6 +39,21 @@ class In(InputError):
     def code(self) -> str:
         """The code of the error itself: the name in front changes nothing."""
         return self.error.code
+
+
+def _next(name: str, error: EdgewardError) -> str:
+    """What to do about an input that cannot be used, where the error itself does not say."""
+    if error.code == "too-large":
+        return f"nothing that is meant to be read here is that large; see how it begins: head -c 200 {name}"
+    if error.code != "unreadable":
+        return ""
+    if error.facts["why"] == "it is empty":
+        return "nothing was written to it: make it again, or name another one"
+    if "PEM" in error.facts["what"]:
+        return "copy it again and whole, from the -----BEGIN line to the -----END line"
+    if error.facts["what"] == "file" or not Path(name).exists():
+        return f"see how it begins: head -c 200 {name}"
+    return f"see where it breaks: edgeward inspect --asn1 {name}"
 
 
 def octets(name: str, limit: int = MAX_INPUT) -> bytes:
@@ -90,7 +105,7 @@ def items(name: str, password: str | None = None) -> list[Item]:
     try:
         return detect(data, password=password, name=name)
     except EdgewardError as error:
-        raise In("standard input" if name == "-" else name, error) from error
+        raise In(name, error) from error
 
 
 def files(directory: str) -> Iterator[str]:
@@ -134,10 +149,17 @@ def secret(text: str | None, *, option: str = "--password") -> str | None:
     return text
 
 
-def asked(prompt: str, *, twice: bool = False) -> str:
+class NewPasswordNeeded(PasswordNeeded):
+    """Something secret is to be written, and nothing says under which password."""
+
+    sentence = "the output is encrypted and no password was given"
+    remedy = "put a password in a file and give it with {option} @FILE"
+
+
+def asked(prompt: str, *, twice: bool = False, option: str = "--password") -> str:
     """A password typed by the person at the terminal. Raises `PasswordNeeded` where there is no terminal."""
     if not sys.stdin.isatty():
-        raise PasswordNeeded(what="the output" if twice else "the input")
+        raise NewPasswordNeeded(option=option) if twice else PasswordNeeded(what="the input")
     getpass = import_module("getpass").getpass
     typed = str(getpass(f"{prompt}: ", stream=sys.stderr))
     if twice and getpass(f"{prompt} again: ", stream=sys.stderr) != typed:

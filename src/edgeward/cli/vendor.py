@@ -2,9 +2,11 @@
 
 import os
 
-from edgeward.errors import TooLarge, Unavailable, Unreadable
+from edgeward.errors import EdgewardError, TooLarge, Unavailable, Unreadable
 from edgeward.pki import csr, parse, pem
 from edgeward.pki.csr import Requested
+from edgeward.pki.formats.detect import detect
+from edgeward.pki.formats.item import leaves
 
 _REQUEST_LABELS = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 
@@ -29,7 +31,20 @@ def request(octets: bytes) -> Requested:
     """The one CSR in `octets`, PEM or DER, its signature checked. Raises what is wrong with it."""
     if len(octets) > LIMIT:
         raise TooLarge(what="the file", limit=LIMIT)
-    return csr.requested(request_der(octets))
+    try:
+        return csr.requested(request_der(octets))
+    except Unreadable as error:
+        raise _diagnosed(octets) or error from error
+
+
+def _diagnosed(octets: bytes) -> EdgewardError | None:
+    """What is wrong with what is no request, in better words than a parser's; None when there are none."""
+    if b"PRIVATE KEY" in octets:  # whatever else is wrong with it, that is what there is to say
+        return None
+    try:
+        return next((item.problem for item in leaves(detect(octets)) if item.problem is not None), None)
+    except EdgewardError as error:
+        return error
 
 
 def request_der(octets: bytes) -> bytes:

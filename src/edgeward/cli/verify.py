@@ -34,6 +34,7 @@ from edgeward.pki.verify import (
     Revocation,
     Step,
     Verdict,
+    facts,
     verify,
 )
 
@@ -68,11 +69,12 @@ def read_certificates(octets: bytes) -> list[bytes]:
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
 
 
-def certificates(name: str, password: str | None = None) -> list[bytes]:
+def certificates(name: str, password: str | None, *, strict: bool) -> list[bytes]:
     """The certificates (DER) in a file of any kind, or those that a live server sends. What comes out of a key store or a PKCS#7 bundle,
     which have no order that means anything, is put in the order of a chain, the leaf first.
 
-    Raises `In` for a file that is locked or holds something else, `Unreadable` for one that is no certificate at all.
+    Raises `In` for a file that is locked or holds something else and, if `strict`, for one that cannot be read; otherwise `verify` says
+    why it is not used.
     """
     if greeting := reading.greeted(name):
         return list(greeting.certificates)
@@ -83,7 +85,7 @@ def certificates(name: str, password: str | None = None) -> list[bytes]:
     except PasswordNeeded as error:
         raise reading.In(name, error) from error
     except EdgewardError as error:
-        if error.code == "wrong-password":
+        if strict or error.code == "wrong-password":
             raise reading.In(name, error) from error
         return read_certificates(octets)
     held = [item for item in found if item.kind is Kind.CERTIFICATE]
@@ -116,7 +118,11 @@ def read_crls(octets: bytes) -> list[bytes]:
 
 
 def _all(names: Iterable[str], password: str | None) -> list[bytes]:
-    return [der for name in names for der in (system_roots() if name == "system" else certificates(name, password))]
+    return [
+        der
+        for name in names
+        for der in (system_roots() if name == "system" else certificates(name, password, strict=False))
+    ]
 
 
 def _time(text: str | None) -> datetime:
@@ -157,9 +163,13 @@ def _question(options: dict[str, Any]) -> Question:
 
 def _judge(leaf: str, question: Question, now: datetime, options: dict[str, Any]) -> Verdict:
     password = reading.secret(options["password"])
-    first, *rest = certificates(leaf, password)
+    first, *rest = certificates(leaf, password, strict=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        try:
+            facts.read(first)
+        except EdgewardError as error:  # the one thing that `verify` raises for, with the name of the file in front
+            raise reading.In(leaf, error) from error
         return verify(
             first,
             now=now,
@@ -204,9 +214,11 @@ def render(verdict: Verdict, question: Question, now: datetime) -> str:
     about = "for any purpose" if question.purpose is Purpose.ANY else f"for {question.purpose.value} authentication"
     lines = [f"{answer} {about} at {now:%Y-%m-%d %H:%M:%S} UTC (profile {question.profile.value})", ""]
     lines += [*_tree(verdict.path), ""]
+    for check in verdict.failures:
+        lines += _line(check)
     forms = [check for check in verdict.checks if check.id.startswith("form-") and check.outcome is Outcome.PASS]
     for check in verdict.checks:
-        if check not in forms:
+        if check not in forms and check.outcome is not Outcome.FAIL:
             lines += _line(check)
     if forms:
         lines.append(f"  {click.style('✓', fg='green')} {len(forms)} rules of form are kept (see --json)")

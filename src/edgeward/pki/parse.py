@@ -55,7 +55,7 @@ def guarded(what: str, read: Callable[[], _Parsed]) -> _Parsed:
         return read()
     except _MAPPED as error:
         # OpenSSL's own complaint is a page long and asks to be reported to the library.
-        why = "OpenSSL refuses it" if isinstance(error, OpenSSLError) else str(error) or type(error).__name__
+        why = "OpenSSL refuses it" if isinstance(error, OpenSSLError) else _words(str(error)) or type(error).__name__
         raise Unreadable(what=what, why=why) from error
     except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
@@ -63,6 +63,16 @@ def guarded(what: str, read: Callable[[], _Parsed]) -> _Parsed:
         if type(error).__name__ != "PanicException":
             raise
         raise Unreadable(what=what, why="the parser gave up") from error
+
+
+def _words(text: str) -> str:
+    """What the library says of broken ASN.1, without the spelling of its source: `unexpected tag in Certificate tbs_cert`."""
+    kind, _, rest = text.partition("ParseError { kind: ")[2].partition(", location: ")
+    if not kind:
+        return text
+    name = "".join(f" {c.lower()}" if c.isupper() else c for c in kind.split(maxsplit=1)[0].strip(" {}")).strip()
+    place = " ".join(part.rpartition("::")[2] for part in rest.strip("[] })").replace('"', "").split(", ") if part)
+    return f"its encoding is broken: {name}{f' in {place}' if place else ''}"
 
 
 def _bounded(der: bytes, what: str, limit: int) -> None:
