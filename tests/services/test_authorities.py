@@ -1,7 +1,9 @@
 """The authority: its CA made or brought along, and the server certificate that follows the advertised names."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from tests.support.rows import admission, new_record
 from tests.support.world import NOON, World, new_key, run, world
 
 from edgeward.errors import AlreadyExists, BadName, EdgewardError, NotConforming, SerialCollision, Unreadable
+from edgeward.keys.file import FileKeys
 from edgeward.keys.memory import MemoryKeys
 from edgeward.model.authority import IssuerState, Origin, Reason
+from edgeward.model.token import Secret
 from edgeward.pki.profile import default_profiles
 from edgeward.services.authorities import Authorities, ServerCredential, judge_ca
 from edgeward.services.issuance import Issuance, SigningIssuer
@@ -368,3 +372,88 @@ def test_a_server_certificate_that_is_not_to_be_leaves_no_key_behind() -> None:
         await store.close()
 
     run(story())
+
+
+# ------------------------------------------------------------------------------------ a crash between a key and its row
+
+
+def keys_in(directory: Path) -> FileKeys:
+    return FileKeys(directory, Secret("a passphrase"), scrypt_n=2**14)
+
+
+async def started(store: RelationalStore, directory: Path) -> Authorities:
+    """An authority of a process of its own over what is there."""
+    profiles = default_profiles()
+    authorities = Authorities(store, keys_in(directory), Issuance(store, profiles, "edgeward.internal"), profiles)
+    await authorities.open("Edgeward CA", NOON)
+    return authorities
+
+
+def told_of_files(tmp_path: Path, tell: Callable[[RelationalStore, Path], Awaitable[None]]) -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        await tell(store, tmp_path / "keys")
+        await store.close()
+
+    run(story())
+
+
+def names_of(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_a_key_of_which_no_row_came_to_speak_is_cleared_up(tmp_path: Path) -> None:
+    async def tell(store: RelationalStore, directory: Path) -> None:
+        first = await started(store, directory)
+        await first.server_credential(LOCAL, NOON)
+        whole = names_of(directory)
+        assert all(name.endswith(".key") for name in whole), "nothing is on trial once it is in use"
+        keys_in(directory).create("ec-p256")  # and here the process ends
+        assert len(names_of(directory)) == 3
+        again = await started(store, directory)
+        assert names_of(directory) == whole
+        assert again.active == first.active
+
+    told_of_files(tmp_path, tell)
+
+
+def test_a_key_whose_row_was_written_stays_though_nobody_came_to_say_so(tmp_path: Path) -> None:
+    async def tell(store: RelationalStore, directory: Path) -> None:
+        first = await started(store, directory)
+        served = await first.server_credential(LOCAL, NOON)
+        whole = names_of(directory)
+        for name in whole:
+            (directory / name).rename(directory / f"{name}.trial")
+        again = await started(store, directory)
+        assert names_of(directory) == whole
+        assert (await again.server_credential(LOCAL, NOON)).serial == served.serial
+
+    told_of_files(tmp_path, tell)
+
+
+def test_the_key_of_the_server_certificate_before_this_one_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    async def tell(store: RelationalStore, directory: Path) -> None:
+        first = await started(store, directory)
+        await first.server_credential(LOCAL, NOON)
+        before = {name: (directory / name).read_bytes() for name in names_of(directory)}
+        await first.server_credential(("other.example",), NOON)
+        whole = names_of(directory)
+        (lost,) = before.keys() - set(whole)
+        (directory / lost).write_bytes(before[lost])  # as if the process had ended before it was removed
+        (directory / lost).chmod(0o600)
+        await started(store, directory)
+        assert names_of(directory) == whole
+
+    told_of_files(tmp_path, tell)
+
+
+def test_a_store_that_is_older_than_its_keys_loses_none_of_them(tmp_path: Path) -> None:
+    async def tell(store: RelationalStore, directory: Path) -> None:
+        await started(store, directory)
+        whole = names_of(directory)
+        older = open_store(":memory:")
+        await started(older, directory)
+        assert set(whole) < set(names_of(directory))
+        await older.close()
+
+    told_of_files(tmp_path, tell)

@@ -79,7 +79,7 @@ async def _import(platform: Platform, request: Request) -> Response:
         await platform.reload()
     except EdgewardError as error:
         raise Unavailable(
-            problem=f"the CA is imported, but the server certificate is still the old one ({error}); it is tried again by itself"
+            problem=f"the CA is imported; the new server certificate is not served yet, and tried again by itself: {error}"
         ) from error
     return json({"pin": platform.authorities.active.pin, "deviations": deviations, **_terms(platform)})
 
