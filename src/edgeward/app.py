@@ -229,6 +229,7 @@ class Services:
         await self.authorities.open(name, moment, await self.standing.key_refs())
         await self.kubeedge_tokens.load()
         await self.adoption.load()
+        await self.standing.open()
         if wanted.kubeedge_tokens is not None:
             await self.kubeedge_tokens.accept(wanted.kubeedge_tokens, actor="operator:up", now=moment)
         advertise = wanted.advertise or self.settings.advertise

@@ -34,7 +34,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Adoption:
-    """Adopts certificates of imported CAs. Until `load` nothing is adopted."""
+    """Adopts certificates of imported CAs. The store is asked each time, because another process may have changed the terms: whoever comes
+    here comes once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,8 +44,13 @@ class Adoption:
 
     @property
     def terms(self) -> Terms:
-        """What holds now."""
+        """What held when the store was last asked."""
         return self._terms
+
+    async def lets_old_edges_in(self) -> bool:
+        """Whether edges before v1.16 are let in."""
+        await self.load()
+        return self._terms.legacy
 
     async def load(self) -> None:
         """Read the terms and the imported CAs from the store: at start-up, and when a CA was imported."""
@@ -78,6 +84,7 @@ class Adoption:
 
         None when no imported CA issued it. Raises `NotAdopted` with every rule that it breaks, or `WrongIdentity`.
         """
+        await self.load()
         found = self._issuer_of(der)
         if found is None:
             return None

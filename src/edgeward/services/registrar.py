@@ -164,7 +164,7 @@ class Registrar:
         await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)
         requested = csr.prove(unproven)
-        nameless = self._is_nameless(requested, entitlement, node)
+        nameless = await self._is_nameless(requested, entitlement, node)
         if entitlement.key_is_known:
             for record in await self._store.certificates_of_key(spki):
                 if record.revocation_reason is Reason.KEY_COMPROMISE:
@@ -195,14 +195,14 @@ class Registrar:
             self._revoked([entitlement.replaces])
         return issued
 
-    def _is_nameless(self, requested: Requested, entitlement: _Entitlement, node: str) -> bool:
+    async def _is_nameless(self, requested: Requested, entitlement: _Entitlement, node: str) -> bool:
         """Whether the request is one of an edge before KubeEdge v1.16, which names nobody, and the operator lets such edges in: then the
         name is that of the certificate it shows, or of a token for exactly this node. Raises `LegacyEdge` where that is not so."""
         if requested.known is not None or requested.subject is None or not entitlement.strict:
             return False
         if not kubeedge.is_legacy(requested.subject):
             return False
-        if self._adoption is None or not self._adoption.terms.legacy:
+        if self._adoption is None or not await self._adoption.lets_old_edges_in():
             raise LegacyEdge(node)
         if entitlement.renews is None and (entitlement.token is None or entitlement.token.node != node):
             raise LegacyEdge(node, "; its token would have to be for exactly this node")

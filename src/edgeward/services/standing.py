@@ -8,6 +8,7 @@ HMAC-SHA256 of the key id under a key of the key store that exists for this patt
 database has nothing; whoever has the key store and its passphrase has the CA.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,10 +80,16 @@ class StandingTokens:
         self._keys = keys
         self._tokens = tokens
         self._pin = pin
+        self._changing = asyncio.Lock()
 
     async def key_refs(self) -> Sequence[KeyRef]:
         """The keys that standing tokens are derived with."""
         return [KeyRef.parse(one.key) for one in await self._all()]
+
+    async def open(self) -> None:
+        """At start-up: open the keys, which takes half a second each, before nodes are served."""
+        for ref in await self.key_refs():
+            self._keys.signer(ref)
 
     async def keep(
         self,
@@ -99,51 +106,51 @@ class StandingTokens:
             raise UsageError(problem="a standing token is refreshed every minute to every 183 days: --refresh 12h")
         if secret_file is not None and not Path(secret_file).is_absolute():
             raise UsageError(problem=f"the path of the Secret is not absolute: {secret_file}")
-        known = {one.pattern: one for one in await self._all()}
-        present = known.get(pattern)
-        shown_network = None if network is None else str(network)
-        if present is None:
-            ref = self._keys.create("ec-p256")
-            try:
-                self._keys.kubeedge_mac(ref, b"a probe: may a token be derived with this key?")
-                fresh = await self._fresh(
-                    Standing(
-                        pattern=pattern, refresh_seconds=refresh.total_seconds(), key=str(ref), key_id="", hints="-",
-                        made_at=now, network=shown_network, secret_file=secret_file,
-                    ),
-                    actor, now,
-                )  # fmt: skip
-            except EdgewardError:
-                self._keys.remove(ref)
-                raise
-        else:
-            ref = KeyRef.parse(present.key)
-            changed = msgspec.structs.replace(
-                present, refresh_seconds=refresh.total_seconds(), network=shown_network, secret_file=secret_file
-            )
-            same_token = (changed.refresh_seconds, changed.network) == (present.refresh_seconds, present.network)
-            fresh = changed if same_token else await self._fresh(changed, actor, now)
-        await self._put(known | {pattern: fresh}, "standing-token.kept", fresh, actor, now)
-        self._keys.confirm(ref)
-        current = await self._current(fresh)
-        self._write(current, strict=True)
-        return current
+        async with self._changing:
+            known = {one.pattern: one for one in await self._all()}
+            present = known.get(pattern)
+            shown_network = None if network is None else str(network)
+            if present is None:
+                ref = await asyncio.to_thread(self._keys.create, "ec-p256")  # half a second in which nodes are served
+                try:
+                    self._keys.kubeedge_mac(ref, b"a probe: may a token be derived with this key?")
+                    fresh = await self._fresh(
+                        Standing(
+                            pattern=pattern, refresh_seconds=refresh.total_seconds(), key=str(ref), key_id="", hints="-",
+                            made_at=now, network=shown_network, secret_file=secret_file,
+                        ),
+                        actor, now,
+                    )  # fmt: skip
+                except EdgewardError:
+                    self._keys.remove(ref)
+                    raise
+            else:
+                ref = KeyRef.parse(present.key)
+                changed = msgspec.structs.replace(
+                    present, refresh_seconds=refresh.total_seconds(), network=shown_network, secret_file=secret_file
+                )
+                same_token = (changed.refresh_seconds, changed.network) == (present.refresh_seconds, present.network)
+                fresh = changed if same_token else await self._fresh(changed, actor, now)
+            await self._put(known | {pattern: fresh}, "standing-token.kept", fresh, actor, now)
+            self._keys.confirm(ref)
+            current = await self._current(fresh)
+            self._write(current, strict=True)
+            return current
 
     async def stop(self, pattern: str, *, actor: str, now: datetime) -> None:
         """Keep none for `pattern` any more: the current one and the one before are revoked, the Secret's file is removed."""
-        known = {one.pattern: one for one in await self._all()}
-        if pattern not in known:
-            raise NotFound(what="standing token for", name=pattern)
-        gone = known.pop(pattern)
-        for key_id in filter(None, (gone.key_id, gone.before)):
-            await self._tokens.revoke(key_id, actor=actor, now=now)
-        await self._put(known, "standing-token.stopped", gone, actor, now)
-        self._keys.remove(KeyRef.parse(gone.key))
-        if gone.secret_file is not None:
-            try:
-                Path(gone.secret_file).unlink(missing_ok=True)
-            except OSError as error:
-                _log.warning("the Secret %s could not be removed: %s", gone.secret_file, error.strerror)
+        async with self._changing:
+            known = {one.pattern: one for one in await self._all()}
+            if pattern not in known:
+                raise NotFound(what="standing token for", name=pattern)
+            gone = known.pop(pattern)
+            manifest = _manifest(await self._current(gone))
+            for key_id in filter(None, (gone.key_id, gone.before)):
+                await self._tokens.revoke(key_id, actor=actor, now=now)
+            await self._put(known, "standing-token.stopped", gone, actor, now)
+            self._keys.remove(KeyRef.parse(gone.key))
+            if gone.secret_file is not None:
+                _remove(Path(gone.secret_file), manifest)
 
     async def shown(self, pattern: str | None, now: datetime) -> Sequence[Current]:
         """The current tokens, of all patterns or of one. Raises `NotFound` for a pattern without one."""
@@ -155,17 +162,18 @@ class StandingTokens:
 
     async def tick(self, now: datetime) -> None:
         """Make what is due and write the Secrets that are not as they should be. What fails is logged and tried at the next call."""
-        for one in await self._all():
-            try:
-                await self._look_after(one, now)
-            except EdgewardError as error:
-                _log.warning("the standing token for %s could not be kept current: %s", one.pattern, error)
+        async with self._changing:
+            for one in await self._all():
+                try:
+                    await self._look_after(one, now)
+                except EdgewardError as error:
+                    _log.warning("the standing token for %s could not be kept current: %s", one.pattern, error)
 
     async def _look_after(self, one: Standing, now: datetime) -> None:
         token = await self._store.token(one.key_id)
         if token is None or token.revoked_at is not None or now >= one.due or now >= token.expires_at:
             one = await self._fresh(one, "edgeward", now)
-            # read again: an operator may have changed another one while this was made
+            # read again: another process may have changed another one while this was made
             known = {each.pattern: each for each in await self._all()}
             if one.pattern not in known:
                 await self._tokens.revoke(one.key_id, actor="edgeward", now=now)
@@ -204,7 +212,7 @@ class StandingTokens:
         if current.standing.secret_file is None:
             return
         path = Path(current.standing.secret_file)
-        manifest = kubernetes.secret("tokensecret", {"tokendata": current.text.reveal().encode()}).encode()
+        manifest = _manifest(current)
         try:
             if path.is_file() and not path.is_symlink() and path.read_bytes() == manifest:
                 return
@@ -230,3 +238,18 @@ class StandingTokens:
         }
         event = Event(at=now, actor=actor, action=action, object=f"token:{one.key_id}", facts=facts)
         await self._store.put_setting(_SETTING, msgspec.json.encode(list(known.values())).decode(), event)
+
+
+def _manifest(current: Current) -> bytes:
+    return kubernetes.secret("tokensecret", {"tokendata": current.text.reveal().encode()}).encode()
+
+
+def _remove(path: Path, manifest: bytes) -> None:
+    """Remove the file, if it is still what was written."""
+    try:
+        if path.read_bytes() == manifest:
+            path.unlink()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _log.warning("the Secret %s could not be removed: %s", path, error.strerror)
