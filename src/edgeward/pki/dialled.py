@@ -89,8 +89,8 @@ def _matches(pattern: str, name: str, labels: int) -> bool:
     return first == "*" and bool(mine) and rest == parent and (rest.count(".") + 1 if rest else 0) >= labels
 
 
-_LABELS = {Client.GO: 0, Client.OPENSSL: 2, Client.PYTHON: 2, Client.NODE: 2, Client.JAVA: 2, Client.BROWSER: 2}
-"""Labels that must follow a wildcard: Go takes `*.lan`, the others want two."""
+_LABELS = {Client.GO: 0, Client.OPENSSL: 2, Client.PYTHON: 2, Client.NODE: 2, Client.JAVA: 1, Client.BROWSER: 2}
+"""Labels that must follow a wildcard: Go takes `*`, Java `*.lan` (not `*.com`: it knows registries), the others want two."""
 
 _COMMON_NAME = {Client.OPENSSL, Client.PYTHON, Client.NODE, Client.JAVA}
 """Those that look at the common name where there is no DNS name among the alternative names."""
@@ -154,7 +154,7 @@ def _dns(entry: str, dialled: str) -> str:
     if _matches(entry, dialled, 2):
         return "matches"
     if _matches(entry, dialled, 0):
-        return "matches for Go alone: others want two labels after the *"
+        return "matches for Go and Java: others want two labels after the *"
     if entry.endswith("."):
         return "no: it ends with a dot"
     if "*" in entry:

@@ -327,7 +327,7 @@ def handshake(
 def _complete(heard: bytes) -> bool:
     head, end, body = heard.partition(b"\r\n\r\n")
     if not end:
-        return len(heard) > 16 and not heard.startswith(b"HTTP/1.")
+        return not b"HTTP/1.".startswith(heard[:7])  # whatever it is, it is no HTTP/1: its beginning will do
     answer = read_answer(head + end, None)
     length = answer.header("content-length")
     return answer.status in (101, 204, 304) or (length.isdecimal() and len(length) < 12 and len(body) >= int(length))

@@ -122,7 +122,23 @@ def _namesake(case: Case, top: x509.Certificate, anchor: x509.Certificate, facts
         if isinstance(anchor.public_key(), rsa.RSAPublicKey)
         else "x509: ECDSA verification failure"
     )
-    case.add("same-name-other-ca", facts | {"own_key_id": own, "go_reason": reason})
+    by_key_id = bool(_authority_key(top) and _subject_key(anchor) and _authority_key(top) != _subject_key(anchor))
+    said = {"Go": _GO_POSSIBLY.format(reason=reason, name=name), **_BY_KEY_ID} if by_key_id else None
+    case.add("same-name-other-ca", facts | {"own_key_id": own, "go_reason": reason}, said=said)
+
+
+_GO_POSSIBLY = (
+    "tls: failed to verify certificate: x509: certificate signed by unknown authority (possibly because of"
+    ' "{reason}" while trying to verify candidate authority certificate "{name}")'
+)
+_BY_KEY_ID = {
+    "OpenSSL": "verify error:num=20:unable to get local issuer certificate",
+    "Java": "javax.net.ssl.SSLHandshakeException: PKIX path validation failed: java.security.cert.CertPathValidatorException:"
+    " Path does not chain with any of the trust anchors",
+    "Node": "unable to verify the first certificate",
+    "Python": "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate",
+}
+"""Where key identifiers tell the two CAs apart, programs but Go do not try the signature: the issuer is not there, they say."""
 
 
 def _through_a_proxy(case: Case) -> bool:

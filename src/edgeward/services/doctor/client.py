@@ -154,7 +154,7 @@ def _issuer(case: Case, shown: Handshake, facts: dict[str, str], refused: bool) 
         and not _issued_here(case, sent[-1])
     ):
         case.add("client-chain-incomplete", facts)
-    elif refused and code in (48, 42, 40, 46) and _of_another_ca(case, sent[-1], code):
+    elif refused and code in (0, 40, 42, 46, 48, 51) and _of_another_ca(case, sent[-1], code):
         detail = "Its issuer's name is one that the server accepts, and its key is another: the CA was made anew since."
         case.add(
             "client-unknown-authority",

@@ -144,6 +144,6 @@ def _with_certificates(contact: Contact, found: Handshake, ask: Ask, look: Look,
         alone = look.handshake(address, replace(offer, protocols=("http/1.1",)))
         h2 = alone if alone.outcome is Outcome.ALERT and not alone.finished else h2
     contact = replace(contact, h2=h2)
-    if not (found.answer is not None and found.answer.status == 200):
+    if found.answer is not None and 200 < found.answer.status < 600:  # it speaks HTTP, and is no enrolment server
         contact = replace(contact, hub=look.handshake(address, offer, upgrade(ask, "0")))
     return replace(contact, others=tuple(look.handshake(other, offer) for other in rest))
