@@ -11,7 +11,8 @@ MODULES = {".".join(p.relative_to(SOURCE).with_suffix("").parts): p for p in sor
 
 LAYERS = (
     {"errors"}, {"files", "extras"}, {"pki"}, {"model"}, {"keys", "stores", "bus"}, {"services", "hub"}, {"protocols", "transports", "web"},
-    {"agent"}, {"config"}, {"app_directory", "app_shared"}, {"app", "app_doctor", "app_offline", "app_workers"},
+    {"agent"}, {"config"}, {"app_directory", "app_operators", "app_settings", "app_shared"},
+    {"app", "app_doctor", "app_offline", "app_workers"}, {"client"},
     {"cli", "tls"}, {"testing"}, {"__main__"},
 )  # fmt: skip
 """From the bottom; the members of one set do not know each other. `files` is a leaf: `pki` and `model` may not import it."""
@@ -69,9 +70,14 @@ def test_a_module_keeps_to_its_layer(module: str) -> None:
         assert theirs == layer or RANK[theirs] < RANK[layer], f"{module} imports {other}, which is not below it"
         if theirs == layer == "protocols":
             assert below[:1] in (rest[:1], []), f"{module} imports {other}: protocols do not know each other"
-        assert theirs != "config" or layer in ("app_shared", "app", "app_offline", "app_workers", "cli"), (
-            f"{module} sees the configuration"
-        )
+        assert theirs != "config" or layer in (
+            "app_settings",
+            "app_shared",
+            "app",
+            "app_offline",
+            "app_workers",
+            "cli",
+        ), f"{module} sees the configuration"
         assert other not in ADAPTERS or layer in ("app_shared", "app", "app_offline", theirs), (
             f"{module} builds an adapter: {other}"
         )

@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 import edgeward
-from edgeward import app_shared, config, extras
+from edgeward import app_settings, app_shared, config, extras
 from edgeward.app_directory import (
     KEYS,
     LOOPBACK,
@@ -32,21 +32,19 @@ from edgeward.app_directory import (
     prepare_process,
     program,
 )
+from edgeward.app_operators import OperatorPort
 from edgeward.app_shared import Sharing
 from edgeward.errors import (
     CannotListen,
     EdgewardError,
     StoreUnavailable,
 )
-from edgeward.hub.courier import Settings as DeliverySettings
 from edgeward.hub.others import Others
 from edgeward.hub.serve import Hub
-from edgeward.hub.serve import Settings as HubSettings
 from edgeward.keys import passphrase
 from edgeward.keys.file import FileKeys
 from edgeward.keys.port import KeyStore
 from edgeward.model.authority import CertificateRecord
-from edgeward.model.delivery import Bounds
 from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
 from edgeward.model.http import Request
@@ -59,6 +57,7 @@ from edgeward.services.failures import Failures
 from edgeward.services.issuance import Issuance
 from edgeward.services.kubeedge_tokens import Acceptance, KubeEdgeTokens
 from edgeward.services.migration import Migration
+from edgeward.services.operators import Operators
 from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
 from edgeward.services.standing import StandingTokens
@@ -97,6 +96,7 @@ class Wanted:
     https_port: int | None = None
     hub_port: int | None = None
     quic_port: int | None = None
+    api_port: int | None = None
     passphrase_file: Path | None = None
     kubeedge_tokens: Acceptance | None = None
     database: str | None = None
@@ -151,13 +151,8 @@ class Services:
             new_id=new_id,
             failed=partial(self.failures.refused, Listener.HUB),
             adopt=self.adoption.adopt,
-            settings=HubSettings(
-                nodes=settings.hub.node_limit,
-                keepalive=settings.hub.keepalive_seconds,
-                rate=settings.hub.messages_per_second,
-                burst=2 * settings.hub.messages_per_second,
-            ),
-            delivery_settings=_delivery(settings.delivery),
+            settings=app_settings.hub(settings.hub),
+            delivery_settings=app_settings.delivery(settings.delivery),
         )
         self.registrar = Registrar(
             store,
@@ -175,11 +170,15 @@ class Services:
         )
         self.tokens = Tokens(store, lambda: self.authorities.active.pin, self.hints)
         self.standing = StandingTokens(store, keys, self.tokens, lambda: self.authorities.active.pin)
+        self.operators = Operators(store, self.issuance)
+        self.operator_port: OperatorPort | None = None
         self.dialled: tuple[str, ...] = ()
         self.ports = (settings.listen.https_port, settings.listen.hub_port)
 
     def _cut(self, revoked: Sequence[CertificateRecord]) -> None:
         self.hub.close_certificates([r.fingerprint for r in revoked if r.fingerprint is not None], Cause.REVOKED)
+        if self.operator_port is not None:
+            self.operator_port.cut(revoked)
         if self.others is not None:
             self.others.tell()
 
@@ -193,6 +192,8 @@ class Services:
         await self.kubeedge_tokens.load()
         await self.adoption.load()
         await self.reload()
+        if self.operator_port is not None:
+            await self.operator_port.recheck()
 
     def hints(self) -> Hints:
         """Where a device that holds one of our tokens should go."""
@@ -213,6 +214,7 @@ class Services:
             tokens=self.tokens,
             revoker=self.revoker,
             hub=self.hub,
+            operators=self.operators,
             failures=self.failures,
             migration=self.migration,
             standing=self.standing,
@@ -293,6 +295,7 @@ class Server:
         self._quic_port: int | None = None
         self._since = now()
         self._started = time.monotonic()
+        self._api_port: int | None = None
         self._reloading = asyncio.Lock()
         self._reload_failed = asyncio.Event()
         self._handshakes = HandshakeLog(clock=time.monotonic)
@@ -314,6 +317,7 @@ class Server:
             "https_port": https,
             "hub_port": hub,
             "quic_port": self._quic_port,
+            "api_port": self._api_port,
             "names": () if self._credential is None else self._credential.names,
             "certificate_sha256": "" if self._credential is None else sha256(self._credential.certificate).hexdigest(),
             **({} if self._services.shared is None else self._services.shared.shown),
@@ -367,7 +371,7 @@ class Server:
         quic_port = listen.quic_port if wanted.quic_port is None else wanted.quic_port
         if quic_port is not None and not wanted.worker:  # one socket: a connection that migrates must find its process
             self._quic_port = await self._listen_for_quic(address, quic_port, sessions.limits, tls_limits)
-        await self._listen_for_operators()
+        await self._listen_for_operators(address, tls_limits)
 
     def _tls(
         self, name: Listener, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
@@ -415,12 +419,17 @@ class Server:
         bound: int = await self._quic.listen(address, port)
         return bound
 
-    async def _listen_for_operators(self) -> None:
+    async def _listen_for_operators(self, address: str, limits: TlsLimits) -> None:
         services = self._services
         path = services.directory.socket
         api = Api(services.platform(self.reload, lambda: self.facts))
-        limits = HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
-        self._administration = http.Http(api.respond, now=now, limits=limits)
+        port = services.settings.listen.api_port if self._wanted.api_port is None else self._wanted.api_port
+        if port is not None:  # the hub's contexts let in holders of our certificates alone; whose, the door decides
+            services.operator_port = OperatorPort(api, services.operators, now=now, names=lambda: self.facts["names"])
+            listener = self._tls(Listener.HUB, services.operator_port.serve, limits, mutual=True)
+            self._api_port = await self._listen(listener, address, port)
+        on_socket = HttpLimits(body_octets=64 * 1024 * 1024, idle_seconds=3600.0)
+        self._administration = http.Http(api.respond, now=now, limits=on_socket)
         old = os.umask(0o177)
         try:
             path.unlink(missing_ok=True)
@@ -517,6 +526,8 @@ class Server:
         await self._services.failures.settle()
         if self._administration is not None:
             await self._administration.close(GRACE)
+        if self._services.operator_port is not None:
+            await self._services.operator_port.serve.close(GRACE)
 
 
 @contextlib.asynccontextmanager
@@ -574,17 +585,6 @@ async def offline_call(data: Path, environment: Mapping[str, str], method: str, 
         api = Api(services.platform(no_reload, dict))
         request = Request(method=method, target=path, headers={}, body=msgspec.json.encode(body), address="", at=now())
         return msgspec.json.decode((await api.answer(request)).body)
-
-
-def _delivery(section: config.Delivery) -> DeliverySettings:
-    return DeliverySettings(
-        bounds=Bounds(messages=section.queue_messages, octets=section.queue_octets),
-        lifetime=timedelta(hours=section.lifetime_hours),
-        retry=section.retry_seconds,
-        sends=section.sends,
-        receipts_for=timedelta(hours=section.receipt_hours),
-        receipts=section.receipts,
-    )
 
 
 async def _nothing() -> None:

@@ -52,6 +52,8 @@ class Listen(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """UDP, usually 10001: the hub over QUIC, for Edgeward's own agents. Absent: not served. Needs the extra `quic`."""
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     """Processes that share the ports; several need a database that they share."""
+    api_port: Port | None = None
+    """Of the administrative API for operators elsewhere, over mutual TLS; none: only the socket in the data directory."""
     backlog: Count = 4096
 
 

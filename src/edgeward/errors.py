@@ -304,6 +304,20 @@ class AlreadyExists(Refusal):
     sentence = "{what} {name} exists already"
 
 
+class LocalOnly(Refusal):
+    """A request over the network that only the socket in the data directory takes."""
+
+    sentence = "{what} is for the machine of the authority alone"
+    remedy = "log in there, and run the command without EDGEWARD_SERVER"
+
+
+class Misdirected(Refusal):
+    """A request under a name that is not this server's (RFC 9110 section 15.5.20)."""
+
+    sentence = "this server is not {host!r}"
+    remedy = "call it by a name of its certificate, or add the name: edgeward advertise add {host}"
+
+
 class QueueFull(Refusal):
     """A message for a node whose queue is as long as it may be."""
 

@@ -30,6 +30,7 @@ from edgeward.model.device import Cause
 from edgeward.model.failure import Listener
 from edgeward.model.http import Request, Response
 from edgeward.services.failures import Failures
+from edgeward.services.operators import Operators
 from edgeward.services.revoker import Revoker
 from edgeward.web.api import ROUTES, Api
 from edgeward.web.messages import MSG_ID
@@ -141,6 +142,7 @@ async def desk() -> AsyncIterator[Desk]:
             tokens=w.tokens,
             revoker=Revoker(w.store, cut),  # type: ignore[arg-type]
             hub=hub,
+            operators=Operators(w.store, w.issuance),
             failures=failures,
             migration=w.migration,
             standing=w.standing,

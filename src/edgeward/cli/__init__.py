@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kubeedge": ("kubeedge", "Move a fleet from KubeEdge's cloud, and back."),
     "cert": ("cert", "Sign certificate requests, one or thousands; self-signed and cross certificates."),
     "kit": ("kit", "Lay out what a device or a platform needs for mutual TLS."),
+    "operator": ("operator", "Let operators in who are not on this machine; list and revoke them."),
     "advertise": ("advertise", "The names and addresses that clients dial."),
     "audit": ("audit", "Read the audit log and verify its chain."),
     "inspect": ("inspect", "Say in words what a file, a directory or a live server holds."),

@@ -26,6 +26,11 @@ from edgeward.services.kubeedge_tokens import Acceptance
     "--quic-port", type=click.IntRange(0, 65535), help="Also serve the hub over QUIC on this UDP port (10001)."
 )
 @click.option(
+    "--api-port",
+    type=click.IntRange(0, 65535),
+    help="Port of the API for operators elsewhere; usually 10010.  [default: none]",
+)
+@click.option(
     "--passphrase-file", type=click.Path(path_type=Path), help="File (0600) with the passphrase of the key store."
 )
 @click.option(

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from edgeward.bus.port import Bus, Changed, Interest, Moved, Notice, Presence, Queued, Settled, Upward, Withdrawn
 from edgeward.errors import EdgewardError, printable
 from edgeward.hub.courier import Settlement
+from edgeward.hub import authorise
 from edgeward.hub.serve import Attendance, Hub
 from edgeward.model import message as messages
 from edgeward.model.authority import CertificateRecord
@@ -227,8 +228,10 @@ class Others:
                     await self._recheck(name)
                 elif change.action == "certificate.revoked":
                     record = await self._store.by_serial(name)
-                    if record is not None:
+                    if record is not None and record.profile == authorise.PROFILE:
                         await self._recheck(record.identity)
+                    elif record is not None:
+                        await self._changed(change)
                 else:
                     await self._changed(change)
                 self._after = change.n

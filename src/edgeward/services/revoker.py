@@ -8,6 +8,7 @@ from edgeward.errors import NotFound, UsageError
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, Reason
 from edgeward.pki import names
+from edgeward.services import operators
 from edgeward.stores.port import Store
 
 REVOCABLE = ("device", "operator")
@@ -43,7 +44,10 @@ class Revoker:
         self._revocable = revocable
 
     async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
-        """Revoke a node (and block it) or one certificate (`serial:HEX`); idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
+        """Revoke a node (and block it), one certificate (`serial:HEX`) or every certificate of an operator (`operator:NAME`); idempotent.
+        Raises `NotFound`, `BadName`, `UsageError`."""
+        if target.startswith("operator:"):
+            return await self._operator(target.removeprefix("operator:"), reason, actor, now)
         if target.startswith("serial:"):
             return await self._certificate(target.removeprefix("serial:"), reason, actor, now)
         return await self._node(names.node_name(target), reason, actor, now)
@@ -56,6 +60,17 @@ class Revoker:
         self._revoked(records)
         self._blocked(node)
         return Revocation(node=node, revoked=tuple(records))
+
+    async def _operator(self, name: str, reason: Reason, actor: str, now: datetime) -> Revocation:
+        event = Event(
+            at=now, actor=actor, action="operator.revoked", object=f"operator:{name}", facts={"reason": reason}
+        )
+        valid = await self._store.valid_certificates(operators.operator_name(name), operators.PROFILE, now)
+        if not valid:
+            raise NotFound(what="operator with a valid certificate", name=name)
+        records = await self._store.revoke([one.serial for one in valid], now, reason, event)
+        self._revoked(records)
+        return Revocation(node=None, revoked=tuple(records))
 
     async def _certificate(self, text: str, reason: Reason, actor: str, now: datetime) -> Revocation:
         serial = canonical_serial(text)

@@ -175,6 +175,10 @@ class Store(Protocol):
         """The certificates issued for this public key, those reported as compromised first, then the newest; twenty of them."""
         ...
 
+    async def certificates_under(self, profile: str) -> Sequence[CertificateRecord]:
+        """The certificates that were issued under a profile, by identity, the newest first; for profiles of which there are few."""
+        ...
+
     async def revoke(
         self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
     ) -> Sequence[CertificateRecord]:

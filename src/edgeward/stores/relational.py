@@ -272,6 +272,10 @@ class RelationalStore:
         """The certificates issued for this public key: the compromised ones, then the newest."""
         return [rows.certificate(row) for row in await self._reader.query(sql.OF_KEY, {"spki_sha256": spki_sha256})]
 
+    async def certificates_under(self, profile: str) -> Sequence[CertificateRecord]:
+        """The certificates issued under a profile, by identity, the newest first."""
+        return [rows.certificate(row) for row in await self._reader.query(sql.UNDER_PROFILE, {"profile": profile})]
+
     async def revoke(
         self, serials: Sequence[str], at: datetime, reason: Reason, event: Event
     ) -> Sequence[CertificateRecord]:

@@ -123,6 +123,9 @@ OF_KEY = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE spki_sha256 = :spki_sha256 AND state = 'issued'
  ORDER BY COALESCE(revocation_reason, '') = 'keyCompromise' DESC, issued_at DESC LIMIT {MANY}"""
+UNDER_PROFILE = f"""
+SELECT {CERTIFICATE_COLUMNS} FROM certificate
+ WHERE profile = :profile AND state = 'issued' ORDER BY identity, issued_at DESC, serial LIMIT 1000"""
 ADD_ISSUED = f"""
 INSERT INTO certificate ({CERTIFICATE_COLUMNS})
 VALUES (:issuer_id, :serial, :state, :profile, :identity, :spki_sha256, :evidence, :token, :replaces, :not_before, :not_after,

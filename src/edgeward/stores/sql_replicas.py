@@ -20,6 +20,7 @@ TIP = "SELECT COALESCE(MAX(n), 0) FROM audit"
 ACTIONS = (
     "node.revoked",
     "certificate.revoked",
+    "operator.revoked",
     "authority.advertised",
     "server-certificate.changed",
     "ca.imported",

@@ -12,8 +12,9 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
+from hashlib import sha256
 from typing import NamedTuple, NoReturn
 
 import httptools
@@ -127,6 +128,12 @@ class Http:
         at = turn.request.at if turn.request is not None else self.now()
         return self._heads.head(response, at, keep=turn.keep, chunks=turn.chunks)
 
+    def cut_peers(self, fingerprints: Collection[bytes]) -> None:
+        """End the connections that were made with these certificates (SHA-256 of each), streams and all."""
+        for connection in tuple(self.open):
+            if connection.certificate is not None and sha256(connection.certificate).digest() in fingerprints:
+                connection.cut()
+
     async def close(self, grace_seconds: float) -> None:
         """Take no further request: idle connections close now, busy ones after their answer, whatever is left after `grace_seconds`."""
         self.closing = True
@@ -168,7 +175,6 @@ class HttpConnection(asyncio.Protocol):
     __slots__ = (
         "_address",
         "_body",
-        "_certificate",
         "_deadline",
         "_fields",
         "_half_closed",
@@ -189,6 +195,7 @@ class HttpConnection(asyncio.Protocol):
         "_transport",
         "_turns",
         "_url",
+        "certificate",
     )
 
     def __init__(self, http: Http) -> None:
@@ -221,7 +228,7 @@ class HttpConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""
         self._network = network_of(self._address)
-        self._certificate: bytes | None = transport.get_extra_info("peer_certificate")
+        self.certificate: bytes | None = transport.get_extra_info("peer_certificate")
         http = self._http
         http.open.add(self)
         oldest = http.kept.enter(self, self._network) if self._address else None
@@ -446,7 +453,7 @@ class HttpConnection(asyncio.Protocol):
             body=bytes(self._body),
             address=self._address,
             at=self._http.now(),
-            peer_certificate=self._certificate,
+            peer_certificate=self.certificate,
         )
         self._phase = _IDLE if keep else _DEAF
         self._octets = 0

@@ -8,12 +8,11 @@ import msgspec
 
 from edgeward.errors import BadRequest
 from edgeward.model.http import Request, Response
+from edgeward.web.shapes import Strict
+
+__all__ = ["Strict", "actor", "body", "json", "octets", "query", "whole"]
 
 _Body = TypeVar("_Body")
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request body: an unknown member is an error."""
 
 
 def body(request: Request, kind: type[_Body]) -> _Body:

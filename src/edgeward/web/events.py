@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 
 import msgspec
 
 from edgeward.errors import BadRequest
-from edgeward.hub.delivery import DELIVERY, MESSAGE, PRESENCE, TYPES, Event, Wanted, Watch
+from edgeward.hub.delivery import MESSAGE, PRESENCE, TYPES, Event, Wanted, Watch
 from edgeward.model.http import Request, Response
-from edgeward.model.message import Message
 from edgeward.web.bodies import query
 from edgeward.web.platform import Platform
+from edgeward.web.shapes import DeliveryEvent, Happened, MessageEvent, PresenceEvent
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a comment is sent, so that both ends notice when the other one has gone."""
@@ -22,40 +21,7 @@ RETRY = 2000
 _FILTERS = frozenset({"type", "node", "group", "resource", "operation"})
 
 
-class MessageEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=MESSAGE):
-    """A node sent a message. `lost`: how many events this stream lost just before, because it was read too slowly."""
-
-    node: str
-    received: datetime
-    message: Message
-    lost: int = 0
-
-
-class PresenceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=PRESENCE):
-    """A node is `online`, `offline` (and why), or was `refused` (and why)."""
-
-    node: str
-    at: datetime
-    state: str
-    why: str = ""
-    address: str = ""
-    lost: int = 0
-
-
-class DeliveryEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=DELIVERY):
-    """A message to a node ended."""
-
-    node: str
-    at: datetime
-    msg_id: str
-    state: str
-    lost: int = 0
-
-
-Shown = MessageEvent | PresenceEvent | DeliveryEvent
-
-
-def shown(event: Event) -> Shown:
+def shown(event: Event) -> Happened:
     """An event for programs."""
     lost = event.lost_before
     if event.message is not None:

@@ -51,6 +51,7 @@ class KeepToken(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def _import(platform: Platform, request: Request) -> Response:
+    """Take over a KubeEdge CA with its key; only on the machine of the authority."""
     given = body(request, Import)
     if (given.certificate is None) != (given.key is None):
         raise BadRequest(why="a CA certificate and its key come together")
@@ -94,6 +95,7 @@ def _terms(platform: Platform) -> dict[str, Any]:
 
 
 async def _status(platform: Platform, request: Request) -> Response:
+    """What of KubeEdge is honoured here, and until when."""
     adopted = []
     renewed = 0
     for node in await platform.store.nodes():
@@ -107,6 +109,7 @@ async def _status(platform: Platform, request: Request) -> Response:
 
 
 async def _export(platform: Platform, request: Request) -> Response:
+    """Secrets that a cloudcore loads; only on the machine of the authority."""
     given = body(request, ExportSecrets)
     exported = await platform.migration.export(with_ca_key=given.with_ca_key, actor=actor(request), now=platform.now())
     secrets = {
@@ -133,6 +136,7 @@ def _shown(current: Current) -> dict[str, Any]:
 
 
 async def _keep(platform: Platform, request: Request) -> Response:
+    """Keep a standing token, or stop keeping one."""
     given = body(request, KeepToken)
     now, who = platform.now(), actor(request)
     if given.refresh_seconds is None:
@@ -150,6 +154,7 @@ async def _keep(platform: Platform, request: Request) -> Response:
 
 
 async def _standing(platform: Platform, request: Request) -> Response:
+    """The standing tokens that are kept."""
     return json([_shown(one) for one in await platform.standing.shown(None, platform.now())])
 
 

@@ -1,9 +1,8 @@
 """The part of the API about messages: send one, ask what became of it, take it back, see what waits, and hear what nodes say."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-import msgspec
 from msgspec import Raw
 
 from edgeward.errors import BadRequest, NotFound
@@ -13,8 +12,9 @@ from edgeward.model.delivery import Receipt as Known
 from edgeward.model.http import Request, Response
 from edgeward.model.message import Header, Message, Route
 from edgeward.pki import names
-from edgeward.web.bodies import Strict, body, json, query, whole
+from edgeward.web.bodies import body, json, query, whole
 from edgeward.web.platform import Platform
+from edgeward.web.shapes import Cancelled, NewMessage, Receipt, Sent, Waiting
 
 MSG_ID = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 """A message id that a sender may choose."""
@@ -23,71 +23,6 @@ LONGEST_WAIT = 3600.0
 
 PAGE = 1000
 """Receipts in one answer at most."""
-
-
-class NewMessage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/messages`. `wait` in seconds: answer when it has ended, or with its state when it has not by then.
-
-    `msg_id` makes a repetition recognisable; `acknowledge` overrules whether an answer of the node is waited for.
-    """
-
-    node: str
-    operation: str
-    resource: str
-    group: str = "resource"
-    source: str = "edgecontroller"
-    content: Raw = Raw(b"null")
-    wait: float | None = None
-    msg_id: str | None = None
-    parent_msg_id: str = ""
-    resourceversion: str = ""
-    type: str = ""
-    acknowledge: bool | None = None
-    lifetime_seconds: float | None = None
-
-
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known when a message was taken: `answer` is the node's message, when it was waited for and came."""
-
-    msg_id: str
-    node: str
-    state: str
-    answer: Message | None = None
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a message: `state` is queued, sending, sent, acknowledged, superseded, expired, failed, refused or cancelled."""
-
-    number: int
-    msg_id: str
-    node: str
-    state: str
-    operation: str
-    resource: str
-    octets: int
-    acknowledge: bool
-    attempts: int
-    queued_at: datetime
-    expires_at: datetime
-    sent_at: datetime | None = None
-    settled_at: datetime | None = None
-    answer: Raw | None = None
-
-
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """How much waits for a node."""
-
-    node: str
-    messages: int
-    octets: int
-    oldest: datetime
-
-
-class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a message was taken back by this very call."""
-
-    msg_id: str
-    cancelled_now: bool
 
 
 async def send(platform: Platform, request: Request) -> Response:

@@ -1,9 +1,5 @@
 """The part of the API about nodes: who is there, since when and why, and what happened to each."""
 
-from datetime import datetime
-
-import msgspec
-
 from edgeward.errors import NotFound
 from edgeward.model.authority import CertificateRecord
 from edgeward.model.device import Node as Known
@@ -11,49 +7,7 @@ from edgeward.model.http import Request, Response
 from edgeward.pki import names
 from edgeward.web.bodies import json
 from edgeward.web.platform import Platform
-
-
-class Certificate(msgspec.Struct, frozen=True, kw_only=True):
-    """A certificate as lists show it: its serial in lower-case hex, its dates, and when and why it was revoked."""
-
-    serial: str
-    not_before: datetime
-    not_after: datetime
-    revoked_at: datetime | None = None
-    revocation_reason: str | None = None
-
-
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """The last connection that was refused in a node's name."""
-
-    at: datetime
-    why: str
-
-
-class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """A node. `state` is online, offline or revoked; `cause` says why it is offline or revoked; `refused` is there when a connection in
-    its name was refused since it was last online. `clock_skew_ms`: how far its clock is ahead."""
-
-    name: str
-    state: str
-    connected: bool
-    since: datetime
-    cause: str | None
-    last_seen: datetime | None
-    address: str | None
-    connections: int
-    clock_skew_ms: int | None
-    refused: Refused | None
-    certificate: Certificate | None
-
-
-class Moment(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in a node's history: `event` is online, offline, refused or clock."""
-
-    at: datetime
-    event: str
-    why: str
-    address: str
+from edgeward.web.shapes import Certificate, Moment, Node, Refused
 
 
 def certificate(record: CertificateRecord) -> Certificate:

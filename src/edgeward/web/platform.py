@@ -9,6 +9,7 @@ from edgeward.hub.serve import Hub
 from edgeward.services.authorities import Authorities
 from edgeward.services.failures import Failures
 from edgeward.services.migration import Migration
+from edgeward.services.operators import Operators
 from edgeward.services.registrar import Registrar
 from edgeward.services.revoker import Revoker
 from edgeward.services.standing import StandingTokens
@@ -26,6 +27,7 @@ class Platform:
     tokens: Tokens
     revoker: Revoker
     hub: Hub
+    operators: Operators
     migration: Migration
     standing: StandingTokens
     failures: Failures

@@ -4,6 +4,7 @@ import msgspec
 
 from edgeward import errors
 from edgeward.model.http import Response
+from edgeward.web.shapes import Problem
 
 STATUS: dict[type[errors.EdgewardError], int] = {
     errors.UsageError: 400,
@@ -15,23 +16,11 @@ STATUS: dict[type[errors.EdgewardError], int] = {
     errors.AlreadyExists: 409,
     errors.MessageConflict: 409,
     errors.QueueFull: 429,
+    errors.Misdirected: 421,
     errors.Unavailable: 503,
     errors.InternalError: 500,
 }
 """The answer to each class of failure; a class that is not here has its parent's."""
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """RFC 9457 section 3.1, and three members of ours: `code` (the class), `hint`, and the exit status that a command line ends with.
-
-    Some classes add the figures of their sentence as members of their own (`EdgewardError.members`)."""
-
-    title: str
-    status: int
-    code: str
-    hint: str = ""
-    exit_status: int = 1
-    type: str = "about:blank"
 
 
 def status(error: errors.EdgewardError) -> int:

@@ -1,0 +1,41 @@
+"""The part of the composition root that serves operators over the network: the administrative API behind mutual TLS."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from hashlib import sha256
+
+from edgeward.errors import CertificateRefused
+from edgeward.model.authority import CertificateRecord
+from edgeward.services.operators import Operators
+from edgeward.transports import http
+from edgeward.transports.limits import HttpLimits
+from edgeward.web.api import Api
+from edgeward.web.operators import Door
+
+LIMITS = HttpLimits(body_octets=40 * 1024 * 1024, idle_seconds=75.0)
+"""A message of 32 MiB is the largest body."""
+
+
+class OperatorPort:
+    """What listens for operators: give `serve` to a mutual-TLS listener."""
+
+    def __init__(
+        self, api: Api, operators: Operators, *, now: Callable[[], datetime], names: Callable[[], tuple[str, ...]]
+    ) -> None:
+        self._operators = operators
+        self._now = now
+        self.serve = http.Http(Door(api.respond, operators, now=now, names=names).respond, now=now, limits=LIMITS)
+
+    def cut(self, revoked: Sequence[CertificateRecord]) -> None:
+        """End the connections of operators whose certificates were revoked."""
+        self.serve.cut_peers({one.fingerprint for one in revoked if one.fingerprint is not None})
+
+    async def recheck(self) -> None:
+        """End the connections of operators who were revoked elsewhere."""
+        gone = set()
+        for der in {one.certificate for one in self.serve.open if one.certificate is not None}:
+            try:
+                await self._operators.admit(der, self._now())
+            except CertificateRefused:
+                gone.add(sha256(der).digest())
+        self.serve.cut_peers(gone)

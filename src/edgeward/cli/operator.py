@@ -1,0 +1,126 @@
+"""`edgeward operator`: people who administer the authority from elsewhere."""
+
+import base64
+from pathlib import Path
+
+import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgeward import files
+from edgeward.cli.client import Client
+from edgeward.cli.options import data_option, json_option, print_json, read_input
+from edgeward.cli.vendor import LIMIT, request_der
+from edgeward.errors import UsageError
+
+PORT = 10010
+
+
+@click.group()
+def command() -> None:
+    """Operators who administer the authority from elsewhere, over mutual TLS.
+
+    The authority listens for them with `edgeward up --api-port 10010`. On their machine they set EDGEWARD_SERVER to
+    https://HOST:10010 and EDGEWARD_OPERATOR to the directory that `operator new` made, and use the same commands.
+    """
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the three files go; made new."
+)
+@click.option(
+    "--csr",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The operator's own request (DER or PEM).",
+)
+@data_option
+@json_option
+def new(data: Path, as_json: bool, name: str, out: Path, csr: Path | None) -> None:
+    """Make an operator: DIR/operator.key (0600), DIR/operator.crt and DIR/ca.crt. Only on the machine of the authority.
+
+    With --csr the key stays with the operator, and DIR gets the two certificates alone.
+
+    \b
+    Examples:
+      edgeward operator new alice --out alice
+      edgeward operator new bob --csr bob.csr --out bob
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(problem=f"{out} is there and not empty")
+    key = None if csr is not None else ec.generate_private_key(ec.SECP256R1())
+    request = _request(name, key) if key is not None else request_der(read_input(str(csr), LIMIT))
+    made = Client(data).call("POST", "/v1/operators", {"name": name, "csr": base64.b64encode(request).decode()})
+    files.make_private_directory(out)
+    if key is not None:
+        encoded = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        files.write_private(out / "operator.key", encoded)
+    files.write_private(out / "operator.crt", made["pem"].encode())
+    files.write_private(out / "ca.crt", made["ca_pem"].encode())
+    if as_json:
+        print_json({"name": name, "serial": made["serial"], "not_after": made["not_after"], "directory": str(out)})
+        return
+    click.echo(f"operator {name}: {out}/operator.crt, valid until {made['not_after'][:10]}")
+    click.echo(
+        f"take {out} to where {name} works, then: export EDGEWARD_SERVER=https://HOST:{PORT} EDGEWARD_OPERATOR={out}",
+        err=True,
+    )
+
+
+@command.command("list")
+@data_option
+@json_option
+def list_(data: Path, as_json: bool) -> None:
+    """List operators' certificates that have not reached their end.
+
+    \b
+    Example:
+      edgeward operator list
+    """
+    operators = Client(data).call("GET", "/v1/operators")
+    if as_json:
+        print_json(operators)
+        return
+    for one in operators:
+        certificate = one["certificate"]
+        state = (
+            f"revoked {certificate['revoked_at'][:10]}"
+            if certificate["revoked_at"]
+            else f"until {certificate['not_after'][:10]}"
+        )
+        click.echo(f"{one['name']:20} {certificate['serial']}  {state}")
+    if not operators:
+        click.echo("no operators; make one: edgeward operator new NAME --out DIR", err=True)
+
+
+@command.command()
+@click.argument("name")
+@data_option
+@json_option
+def revoke(data: Path, as_json: bool, name: str) -> None:
+    """Revoke every certificate of an operator; live connections end at once.
+
+    \b
+    Example:
+      edgeward operator revoke alice
+    """
+    done = Client(data).call("POST", "/v1/revocations", {"target": f"operator:{name}", "reason": "privilegeWithdrawn"})
+    if as_json:
+        print_json(done)
+        return
+    for one in done["revoked"]:
+        click.echo(f"revoked certificate {one['serial']} of operator {name}")
+
+
+def _request(name: str, key: ec.EllipticCurvePrivateKey) -> bytes:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name[:64] or "operator")])
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(subject)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
+    )

@@ -1,0 +1,169 @@
+"""Operators elsewhere, for real: the port, the handshake, the command line and the client library, and what a revocation cuts."""
+
+import contextlib
+import http.client
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from edgeward import testing
+from edgeward.client import Answered, Client, MessageEvent, PresenceEvent
+from edgeward.errors import NotRunning, Unreachable, UsageError
+from tests.support.server import Pair, Server, free_port, message, receive, server, until
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Server]:
+    port = free_port()
+    with server("--api-port", str(port)) as one:
+        one.api_port = port  # type: ignore[attr-defined]
+        yield one
+
+
+def url(authority: Server) -> str:
+    return f"https://127.0.0.1:{authority.api_port}"  # type: ignore[attr-defined]
+
+
+def operator(authority: Server, name: str) -> Path:
+    """The directory of a new operator."""
+    place = authority.directory / f"operator-{name}"
+    said = authority.run("operator", "new", name, "--out", place)
+    assert said.status == 0, said
+    assert {path.name for path in place.iterdir()} == {"ca.crt", "operator.crt", "operator.key"}
+    assert (place / "operator.key").stat().st_mode & 0o777 == 0o600
+    return place
+
+
+def test_the_command_line_works_from_elsewhere(authority: Server) -> None:
+    place = operator(authority, "carol")
+    remote = {"EDGEWARD_SERVER": url(authority), "EDGEWARD_OPERATOR": str(place)}
+    home = type(authority.home).at(authority.directory / "elsewhere", **remote)
+    token = home.run("token", "new", "--node", "edge-remote")
+    assert token.status == 0 and token.out.count(".") == 3
+    assert home.run("nodes", "--json").status == 0
+    refused = home.run("ca", "export", "--with-key", authority.directory / "ca.pem")
+    assert refused.status != 0
+    sent = home.run("send", "edge-none", "--operation", "update", "--resource", "default/configmap/x")
+    assert sent.status == 1 and "no node edge-none" in sent.err
+    again = home.run("operator", "new", "mallory", "--out", authority.directory / "mallory")
+    assert again.status == 1 and "for the machine of the authority alone" in again.err
+    assert home.run("operator", "list", "--json").json[0]["name"] == "carol"
+
+
+def test_a_program_sends_waits_and_hears(authority: Server) -> None:
+    pair = authority.device("edge-1")
+    client = Client(server=url(authority), operator=operator(authority, "alice"))
+    heard: list[object] = []
+    ready = threading.Event()
+
+    def listen() -> None:
+        for event in client.subscribe(node="edge-1"):
+            heard.append(event)
+            ready.set()
+            if isinstance(event, MessageEvent):
+                return
+
+    listening = threading.Thread(target=listen, daemon=True)
+    listening.start()
+    with contextlib.ExitStack() as stack:
+        waiting = client.send(
+            "edge-1", operation="update", resource="default/configmap/x", content={"a": 1}, msg_id="first"
+        )
+        assert waiting.state == "queued" and client.queues()[0].node == "edge-1"
+        while not ready.is_set():  # the subscription stands when it hears of a connection
+            connection = stack.enter_context(authority.connect(pair, "edge-1"))
+            ready.wait(2)
+        got = receive(connection)
+        assert (got["header"]["msg_id"], got["content"]) == ("first", {"a": 1})
+        answer = message("response", got["route"]["resource"], "OK", msg_id="r", parent_msg_id="first")
+        connection.send(answer)
+        until(lambda: client.receipt("first").state == "acknowledged", "the acknowledgement")
+        connection.send(message("upload", "default/x", {"t": 21}))
+        listening.join(20)
+    assert not listening.is_alive()
+    assert isinstance(heard[0], PresenceEvent) and isinstance(heard[-1], MessageEvent)
+    assert client.node("edge-1").certificate is not None
+    assert until(lambda: client.timeline("edge-1"), "its history")[-1].event == "online"
+    with pytest.raises(Answered) as caught:
+        client.send("edge-9", operation="update", resource="x")
+    assert (caught.value.code, caught.value.status) == ("not-found", 404)
+    assert client.cancel("first") is False
+    made = client.new_token("edge-8")
+    assert (
+        made.token.count(".") == 3
+        and client.revoke_token(made.key_id)
+        and made.key_id in [t.key_id for t in client.tokens()]
+    )
+
+
+def test_t21_the_handshake_turns_strangers_away_and_the_row_turns_devices_away(authority: Server) -> None:
+    port = authority.api_port  # type: ignore[attr-defined]
+
+    def get(pair: Pair | None) -> int:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=authority.context(pair), timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/nodes")
+            return connection.getresponse().status
+
+    assert get(authority.device("edge-2")) == 403
+    for stranger in (None, foreign()):
+        with pytest.raises((ssl.SSLError, OSError)):
+            get(stranger)
+
+
+def foreign() -> Pair:
+    """A pair of another authority."""
+    made = testing.authority().client("alice")
+    key = serialization.load_pem_private_key(made.key, None)
+    return Pair(x509.load_pem_x509_certificate(made.certificate).public_bytes(serialization.Encoding.DER), key)  # type: ignore[arg-type]
+
+
+def test_t34_t58_a_revoked_operator_is_cut_at_once_and_comes_back_to_a_refusal(authority: Server) -> None:
+    place = operator(authority, "bob")
+    client = Client(server=url(authority), operator=place)
+    assert client.nodes() is not None
+    stream = client._request("GET", "/v1/events", None)
+    assert stream.readline().startswith(b": connected")
+    ended: list[str] = []
+
+    def read() -> None:
+        try:
+            while stream.readline():
+                pass
+            ended.append("closed")
+        except Exception as error:
+            ended.append(type(error).__name__)
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    assert authority.run("operator", "revoke", "bob").status == 0
+    reading.join(5)
+    assert ended
+    with pytest.raises(Answered) as caught:
+        client.nodes()
+    assert (caught.value.code, caught.value.status) == ("certificate-refused", 403)
+    assert authority.run("operator", "revoke", "bob").status == 1
+
+
+def test_what_a_client_is_told_when_nobody_is_there(tmp_path: Path, authority: Server) -> None:
+    with pytest.raises(NotRunning):
+        Client(tmp_path).nodes()
+    with pytest.raises(UsageError, match="either"):
+        Client()
+    with pytest.raises(UsageError, match="https"):
+        Client(server="http://127.0.0.1", operator=tmp_path)
+    with pytest.raises(UsageError, match="operator"):
+        Client(server="https://127.0.0.1")
+    with pytest.raises(UsageError, match=r"ca\.crt"):
+        Client(server="https://127.0.0.1", operator=tmp_path)
+    place = operator(authority, "dave")
+    with pytest.raises(Unreachable):
+        Client(server=f"https://127.0.0.1:{free_port()}", operator=place).nodes()
+    with pytest.raises(Unreachable, match="TLS"):  # the hub's own port speaks TLS and no API
+        (place / "ca.crt").write_bytes(testing.authority().certificate)
+        Client(server=url(authority), operator=place).nodes()
