@@ -2,10 +2,10 @@
 
     python benchmarks/delivery.py [--nodes 1000] [--rate 200] [--seconds 20] [--churn 5] [--kills 3] [--size 256]
 
-Starts a server on loopback with a fresh data directory and drives it with the Go load client beside this file, which plays both the nodes and
-the senders. `--churn`: that many percent of the nodes are away, on average, and come back. `--kills`: the server is killed with -9 so often
-while messages flow, and started again. CPU is that of the server process, above what keepalives alone cost. Exit 1 when anything is lost
-or out of order.
+Starts a server on loopback with a fresh data directory and drives it with the Go load client beside this file, which plays both the nodes
+and the senders. `--churn`: that many percent of the nodes are away, on average, and come back. `--kills`: the server is killed with -9 so
+often while messages flow, and started again. CPU is that of the server process, above what keepalives alone cost. Exit 1 when anything is
+lost or out of order.
 """
 
 import argparse
@@ -113,8 +113,9 @@ def measure(place: Path, options: argparse.Namespace) -> int:
         "senders": options.senders,
     }
     client = subprocess.Popen(
-        [f"{place}/deliver", "-https", f"https://127.0.0.1:{server.https}", "-ws", f"127.0.0.1:{server.hub}", "-socket", f"{server.data}/admin.sock",
-         "-token", str(token), *(part for flag, value in flags.items() for part in (f"-{flag}", str(value)))],
+        [f"{place}/deliver", "-https", f"https://127.0.0.1:{server.https}", "-ws", f"127.0.0.1:{server.hub}",
+         "-socket", f"{server.data}/admin.sock", "-token", str(token),
+         *(part for flag, value in flags.items() for part in (f"-{flag}", str(value)))],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     said, marks, restarts = {}, {}, []
@@ -139,8 +140,8 @@ def measure(place: Path, options: argparse.Namespace) -> int:
     idle = (marks["begin"][1] - marks["connected"][1]) / (marks["begin"][0] - marks["connected"][0])
     busy = marks["sent"][1] - marks["begin"][1] - idle * (marks["sent"][0] - marks["begin"][0])
     print(
-        f"\n{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}; {options.nodes} nodes, "
-        f"{options.rate:g} messages/s for {options.seconds} s, {options.churn:g} % away, {options.kills} kills\n"
+        f"\n{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}\n"
+        f"{options.nodes} nodes, {options.rate:g} messages/s for {options.seconds} s, {options.churn:g} % away, {options.kills} kills\n"
     )
     rows = [(name.replace("_", " "), value) for name, value in facts.items()]
     rows.append(("still queued at the end", str(sum(one["messages"] for one in left))))

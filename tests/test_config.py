@@ -30,8 +30,8 @@ def test_what_the_reference_shows_is_the_default(tmp_path: Path) -> None:
     read = load(tmp_path, shown[1])
     assert read.advertise
     default = config.Config()
-    assert (read.authority, read.listen, read.enrolment, read.limits, read.hub) == (
-        *(default.authority, default.listen, default.enrolment, default.limits, default.hub),
+    assert (read.authority, read.listen, read.enrolment, read.limits, read.hub, read.delivery) == (
+        *(default.authority, default.listen, default.enrolment, default.limits, default.hub, default.delivery),
     )
     assert read.resolved_profiles() == default.resolved_profiles()
 

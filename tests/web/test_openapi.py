@@ -1,6 +1,8 @@
 """The OpenAPI document: it is one, it has every route and no other, and what the API answers is what it says."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -82,3 +84,13 @@ def test_every_schema_says_what_it_is(named: str) -> None:
         DOCUMENT["components"]["schemas"][named].get("description")
         or "enum" in DOCUMENT["components"]["schemas"][named]
     )
+
+
+def test_the_page_has_every_route() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+    shown = {
+        (method, re.sub(r"NAME|KEY_ID|ID", "{}", path.partition("?")[0]))
+        for methods, path in re.findall(r"`((?:GET|POST|PUT|DELETE)(?:`, `\w+)*) (/v1/[^\s`]*)`", page)
+        for method in methods.split("`, `")
+    }
+    assert shown == {(method, re.sub(r"{\w+}", "{}", path)) for method, path in OPERATIONS}

@@ -19,8 +19,8 @@ from datetime import datetime, timedelta
 
 from edgeward.bus.port import Bus, Changed, Interest, Moved, Notice, Presence, Queued, Settled, Upward, Withdrawn
 from edgeward.errors import EdgewardError, printable
-from edgeward.hub.courier import Settlement
 from edgeward.hub import authorise
+from edgeward.hub.courier import Settlement
 from edgeward.hub.serve import Attendance, Hub
 from edgeward.model import message as messages
 from edgeward.model.authority import CertificateRecord
