@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,17 @@ def test_rows_that_a_crash_left(authority: Server) -> None:
     assert list(findings(authority)) == ["data-planned"]
     authority.restart()  # which sets the advertised names to those of its command line again
     assert "data-planned" not in findings(authority)
+
+
+def test_a_join_that_tries_its_addresses_leaves_no_failure_behind(authority: Server, tmp_path: Path) -> None:
+    before = authority.api("GET", "/v1/failures?limit=1000")
+    token = tmp_path / "token"
+    token.write_text(authority.token("edge-join"))
+    token.chmod(0o600)
+    said = authority.home.run(
+        "join", f"https://localhost:{authority.https}", "--hub", f"localhost:{authority.hub}", "--token", f"@{token}",
+        "--node", "edge-join", "--dir", tmp_path / "edge", "--json",
+    )  # fmt: skip
+    assert said.status == 0, said
+    assert [(one["answers"], one["named"]) for one in said.json["tried"]] == [(True, True), (True, True)]
+    assert authority.api("GET", "/v1/failures?limit=1000") == before

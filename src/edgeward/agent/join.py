@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from edgeward.agent import enrol, https
+from edgeward.agent.addresses import PATIENCE, Tried, best_first, tried
 from edgeward.agent.certificates import Certificates, Settings
 from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, QUIC_PORT, Endpoint
 from edgeward.errors import EdgewardError, HandshakeFailed, NotFound, ServerFailing, Unreachable, UsageError
@@ -31,6 +32,8 @@ class Joined:
     """The server that gave the certificate."""
     resumed: bool
     """Whether an earlier join with this token went unanswered and its key was used again."""
+    tried: tuple[Tried, ...] = ()
+    """The addresses of servers and hubs, tried before it began."""
 
 
 async def join(
@@ -46,11 +49,19 @@ async def join(
 ) -> Joined:
     """Enrol `node` and write its directory. `url`, `hub` and `quic` are what a person gave; without them the token's own hints count.
 
-    Nothing that was there is replaced before the new certificate is here and checked. Raises `UsageError` (no address, or the directory
+    Every address is tried before anything else is done, and those that answer under their own name are used first. Nothing that was
+    there is replaced before the new certificate is here and checked. Raises `UsageError` (no address, or the directory
     is another node's), `BadName`, `Unavailable` (an agent is running there) and what `enrol.enrol` raises.
     """
     names.node_name(node)
     servers, hubs = addresses(token, url, hub)
+    tries = await tried(servers, hubs, min(timeout, PATIENCE))
+    servers, hubs = best_first(servers, tries), best_first(hubs, tries)
+    for one in tries:
+        if one.why and (
+            len(servers) > 1 or one.endpoint not in servers
+        ):  # a lone server's trouble is said by the join itself
+            _log.warning("%s", one.why)
     files = Certificates(directory)
     with files.locked(make=True):
         before = _settings_before(files, node)
@@ -89,6 +100,7 @@ async def join(
         certificate=parse.certificate(enrolled.certificate),
         endpoint=endpoint,
         resumed=resumed,
+        tried=tuple(tries),
     )
 
 

@@ -69,6 +69,7 @@ def facts(joined: Joined) -> dict[str, object]:
         "https": [str(endpoint) for endpoint in joined.settings.https],
         "hub": [str(endpoint) for endpoint in joined.settings.hub],
         "resumed": joined.resumed,
+        "tried": [one.as_json() for one in joined.tried],
     }
 
 

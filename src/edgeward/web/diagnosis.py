@@ -14,7 +14,7 @@ from edgeward.model.audit import AuditRecord, first_bad
 from edgeward.model.authority import IssuerState
 from edgeward.model.device import Device
 from edgeward.model.diagnosis import Diagnosis
-from edgeward.model.failure import Failure
+from edgeward.model.failure import Failure, Listener
 from edgeward.model.finding import Finding
 from edgeward.model.http import Request, Response
 from edgeward.pki import parse
@@ -45,6 +45,8 @@ async def failures(platform: Platform, request: Request) -> Response:
     ]
     return Response(status=200, body=msgspec.json.encode(told), content_type="application/json")
 
+
+_PORTS = ((Listener.ENROLMENT, "https"), (Listener.HUB, "hub"))
 
 FAILURE_DAYS = 7
 """For how long a failure that has not been seen again counts for the authority's health."""
@@ -124,6 +126,7 @@ async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -
             nodes=() if one.node else at[one.address],
             device=devices.get(one.node or node),
             certified_at=None if server is None else server.issued_at,
+            ports={name: facts[f"{at}_port"] for name, at in _PORTS if f"{at}_port" in facts},
         )
         pairs.append((one, judge(one, known)))
     return pairs

@@ -5,8 +5,8 @@ Pure. What the server knows besides (the names in its certificate, the node, whe
 
 import dataclasses
 import ipaddress
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from edgeward.model.device import Device
@@ -29,6 +29,8 @@ class Circumstances:
     nodes: Sequence[str] = ()
     device: Device | None = None
     certified_at: datetime | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """The port of each listener."""
 
 
 def covers(names: Sequence[str], dialled: str) -> bool:
@@ -106,7 +108,9 @@ def _common(failure: Failure, known: Circumstances) -> Facts:
         if failure.shown.not_after is not None:
             facts["not_after"] = _moment(failure.shown.not_after)
     if failure.dialled:
-        facts |= {"dialled": failure.dialled, "host": failure.dialled}
+        host = f"[{failure.dialled}]" if ":" in failure.dialled else failure.dialled
+        port = known.ports.get(failure.listener)
+        facts |= {"dialled": failure.dialled, "host": host, "address": f"{host}:{port}" if port else host}
     return {name: value for name, value in facts.items() if value}
 
 
