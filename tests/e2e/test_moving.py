@@ -264,3 +264,49 @@ def test_a_standing_token_is_shown_and_its_secret_kept_over_a_restart(moved: Ser
             moved.run("token", "standing", *(["--pattern", "x-*"] if "--pattern" not in wrong else []), *wrong).status
             == 2
         )
+
+
+LIST = """apiVersion: v1
+items:
+- apiVersion: v1
+  data:
+    cadata: {cadata}
+    cakeydata: {cakeydata}
+  kind: Secret
+  metadata:
+    creationTimestamp: "2026-11-23T12:59:14Z"
+    name: casecret
+    namespace: kubeedge
+    resourceVersion: "1042"
+    uid: 5f0c0c5e-6c5e-4a57-9d0c-1f6d1a2b3c4d
+  type: Opaque
+- apiVersion: v1
+  data:
+    tokendata: {tokendata}
+  kind: Secret
+  metadata:
+    name: tokensecret
+    namespace: kubeedge
+  type: Opaque
+kind: List
+metadata:
+  resourceVersion: ""
+"""
+
+
+def test_yaml_of_every_shape_is_read_before_the_first_start(moved: Server, cloud: Cloud, tmp_path: Path) -> None:
+    """What `kubectl get -o yaml` prints, with a PKCS#8 key, and the documents of our own export."""
+    exported = tmp_path / "exported.yaml"
+    assert moved.run("kubeedge", "export", "--with-ca-key", "--out", exported).status == 0
+    pkcs8 = cloud.key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    fields = {"cadata": cloud.der, "cakeydata": pkcs8, "tokendata": b"0" * 64 + b".a.b.c"}
+    listed = tmp_path / "listed.yaml"
+    listed.write_text(LIST.format(**{name: base64.b64encode(octets).decode() for name, octets in fields.items()}))
+    for source in (exported, listed):
+        with server(start=False) as one:
+            said = one.run("kubeedge", "import", source, "--no-advertise")
+            assert said.status == 0, said
+            assert moved.api("GET", "/v1/ca")["pin"] in said.out
+            assert "token" in said.out and "KubeEdge's own tokens: refused" in said.out
