@@ -1,6 +1,5 @@
 """`edgeward ca revoke` and `edgeward ca crl`: what an offline CA takes back, and the list that says so."""
 
-import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ async def _serials(ca: OfflineCa, word: str, place: Path) -> list[str]:
     """The serials that a word stands for: a file comes before a serial, and a serial before a name."""
     if word.startswith("serial:"):
         return [word.removeprefix("serial:")]
-    if os.path.lexists(word):
+    if Path(word).is_file():
         certificates = _certificates(word)
         ours = [one for one in certificates if one.issuer == ca.signing.certificate.subject]
         if not ours:
