@@ -132,6 +132,7 @@ def test_python(name: str, tmp_path: Path) -> None:
 
 
 @needs("openssl")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_openssl(name: str, tmp_path: Path) -> None:
     def dial(case: Case, home: Home, port: int) -> str:
@@ -154,6 +155,7 @@ def test_openssl(name: str, tmp_path: Path) -> None:
 
 
 @needs("node")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_node(name: str, tmp_path: Path) -> None:
     def dial(case: Case, home: Home, port: int) -> str:
