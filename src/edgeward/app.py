@@ -142,7 +142,7 @@ class Services:
         self.issuance = Issuance(store, profiles, settings.authority.trust_domain)
         self.authorities = Authorities(store, keys, self.issuance, profiles)
         self.kubeedge_tokens = KubeEdgeTokens(store, self.authorities.kubeedge_mac)
-        self.failures = Failures(store, now=now)
+        self.failures = Failures(store, now=now, names=lambda: self.names)
         self.adoption = Adoption(store)
         self.migration = Migration(self.authorities, self.kubeedge_tokens, self.adoption)
         self.hub = Hub(
@@ -173,6 +173,7 @@ class Services:
         self.operators = Operators(store, self.issuance)
         self.operator_port: OperatorPort | None = None
         self.dialled: tuple[str, ...] = ()
+        self.names: tuple[str, ...] = ()
         self.ports = (settings.listen.https_port, settings.listen.hub_port)
 
     def _cut(self, revoked: Sequence[CertificateRecord]) -> None:
@@ -456,6 +457,7 @@ class Server:
             # the replicas of an authority have one certificate between them: its names are what is advertised
             local = local_names() if services.shared is None else LOOPBACK
             credential = await services.authorities.server_credential(local, now())
+            services.names = credential.names
             services.dialled = advertised or dial_without_names(self._wanted.listen or services.settings.listen.address)
             anchors = services.authorities.trusted
             chain = pem.encode("CERTIFICATE", credential.certificate)

@@ -128,3 +128,18 @@ def test_the_name_in_the_hello_counts_and_an_attacker_forges_nothing(authority: 
             pass
     said = authority.run("why", "127.0.0.1", "--json").json
     assert {"wrong.example.com"} <= {dict(found["facts"]).get("name") for found in said["findings"]}
+
+
+def test_an_agent_of_ours_that_dials_a_name_which_is_missing(authority: Server, tmp_path: Path) -> None:
+    """It judges the certificate after the handshake and closes politely, so there is no alert to learn from."""
+    token = tmp_path / "token"
+    token.write_text(authority.token("edge-ours"))
+    token.chmod(0o600)
+    url = f"https://127.0.0.5:{authority.https}"
+    said = authority.home.run("join", url, "--token", f"@{token}", "--node", "edge-ours", "--dir", tmp_path / "edge")
+    assert said.status == 69
+    assert "not for 127.0.0.5" in said.err
+    told = authority.run("why", "127.0.0.1", "--json").json
+    found = {dict(one["facts"]).get("name"): one for one in told["findings"]}
+    assert found["127.0.0.5"]["id"] == "address-mismatch"
+    assert "without a word" in found["127.0.0.5"]["why"][0]

@@ -18,7 +18,8 @@ class HandshakeFailure:
     address: str
     server_name: str | None
     code: str
-    """`tls`, `timeout`, `crowded`, `too-large`, `closed`, `plain-http`, `protocol` (ALPN) or `session_reused`."""
+    """`tls`, `timeout`, `crowded`, `too-large`, `closed`, `plain-http`, `protocol` (ALPN), `session_reused`, or `unused`: it succeeded, and
+    the peer closed without a word."""
     reason: str
     alert: str | None = None
     received: bool = False

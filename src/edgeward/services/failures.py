@@ -19,6 +19,7 @@ from edgeward.errors import EdgewardError, Unreadable, printable
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener, Shown
 from edgeward.model.http import Request
 from edgeward.pki import names, parse
+from edgeward.services.doctor.story import covers
 from edgeward.stores.port import Store
 
 _log = logging.getLogger(__name__)
@@ -40,11 +41,15 @@ _NODE_PATH = re.compile(r"/node/([a-z0-9.-]{1,52})")
 
 
 class Failures:
-    """Takes failures from the listeners and gives them back to who asks why. `now` gives aware UTC."""
+    """Takes failures from the listeners and gives them back to who asks why. `now` gives aware UTC, `names` those of the server's
+    certificate."""
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, *, now: Callable[[], datetime], names: Callable[[], Sequence[str]] = tuple
+    ) -> None:
         self._store = store
         self._now = now
+        self._names = names
         self._pending: dict[object, Failure] = {}
         self._writing: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
@@ -67,6 +72,8 @@ class Failures:
     def handshake(self, listener: Listener, failed: HandshakeFailure) -> None:
         """A TLS handshake failed."""
         host, node = self._called.get(failed.address, ("", ""))
+        if failed.code == "unused" and covers(self._names(), failed.server_name or host or failed.local):
+            return  # a load balancer or a monitor, that looks whether TLS comes about
         now = self._now()
         self._note(
             Failure(

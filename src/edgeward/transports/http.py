@@ -298,6 +298,11 @@ class HttpConnection(asyncio.Protocol):
         if self._streaming and self._task is not None:
             self._task.cancel()
 
+    @property
+    def silent(self) -> bool:
+        """Whether not one octet of a request ever came."""
+        return not self._served and not self._octets
+
     def pause_writing(self) -> None:
         """The peer reads more slowly than it is answered."""
         if self._room is None:

@@ -35,6 +35,8 @@ _PLAIN_HTTP = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\nConnection: close\r\n\r\n"
     b"this port speaks HTTPS: use https:// instead of http:// .\n"
 )
+_WORDLESS = "it finished the handshake and closed the connection without a word"
+
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 """A fatal alert as it is sent before any key is agreed (RFC 7301 section 3.2)."""
 
@@ -172,6 +174,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         """TCP is gone."""
         if self._state <= _SHAKING:
             self._closed_early()
+        elif self._state == _OPEN and not self._ended:
+            self._unused()
         self._state = _CLOSED
         self._stop_waiting()
         above, self._above = self._above, _NOBODY  # breaks the circle between the two
@@ -254,12 +258,15 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     def _fail(self, code: str, reason: str, alert: str | None = None, received: bool = False) -> None:
         """End an unfinished handshake and report it; what was written before, an alert, goes out first."""
         self._settled()
-        tls = self._tls if self._state == _SHAKING else None
+        failure = self._failure(code, reason, alert, received)
         self._state = _CLOSING
         self._first = b""
-        local = self._tcp.get_extra_info("sockname")
         self._close_tcp()
-        failure = HandshakeFailure(
+        self._side.failed(failure, self._error)
+
+    def _failure(self, code: str, reason: str, alert: str | None, received: bool) -> HandshakeFailure:
+        local = self._tcp.get_extra_info("sockname")
+        return HandshakeFailure(
             address=self._address,
             server_name=self._server_name,
             code=code,
@@ -267,9 +274,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             alert=alert,
             received=received,
             local=local[0] if isinstance(local, tuple) else "",
-            certificate=None if tls is None else shown.shown(tls),
+            certificate=shown.shown(self._tls) if self._state == _SHAKING else None,
         )
-        self._side.failed(failure, self._error)
 
     def out_of_time(self) -> None:
         """End a handshake that takes too long."""
@@ -288,6 +294,13 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     def cut(self) -> None:
         """End what is closed already."""
         self._tcp.abort()
+
+    def _unused(self, reason: str = _WORDLESS, alert: str | None = None) -> None:
+        """The peer has ended an open connection: report it if it never said anything but, perhaps, an alert, as a client does that judges
+        the server's certificate after the handshake. The protocol above knows; its `silent` says so."""
+        if self._side.server and getattr(self._above, "silent", False):
+            code = "unused" if alert is None else "tls"
+            self._side.failed(self._failure(code, reason, alert, received=alert is not None), None)
 
     def put_out(self, reason: str) -> None:
         """End an unfinished handshake whose place is needed."""
@@ -335,13 +348,17 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
+        self._unused()
         if not self._above.eof_received():
             self.close()
 
     def _broken(self, error: ssl.SSLError) -> None:
         """The stream is not TLS any more, or the peer sent an alert. Its own alert goes out, the rest is dropped."""
         self._flush()
-        self._error = HandshakeFailed(address=self._address, why=explain(error)[0])
+        reason, alert, received = explain(error)
+        self._error = HandshakeFailed(address=self._address, why=reason)
+        if received:
+            self._unused(reason, alert)
         self._state = _CLOSING
         self._close_tcp()
 

@@ -465,6 +465,11 @@ class ServerConnection(Connection):
         elif not self._closing:
             self._head(data)
 
+    @property
+    def silent(self) -> bool:
+        """Whether not one octet of the request ever came."""
+        return self._receiver is None and self._admission is None and not self._backlog and not self._closing
+
     def _late(self) -> None:
         self._refuse(http.text(408, f"no request within {self._limits.handshake:g} s\n"))
 

@@ -144,6 +144,8 @@ _Told = tuple[str, Facts, str]
 def _meaning(failure: Failure, known: Circumstances) -> _Told:
     """The id of the finding, its facts, and what the peer did, in words that follow its name."""
     if failure.code.startswith("handshake."):
+        if failure.code == "handshake.unused":
+            return _left(failure, known)
         if failure.code == "handshake.tls" and failure.received:
             return _they_refused(failure, known)
         if failure.code == "handshake.tls":
@@ -242,6 +244,17 @@ def _they_refused(failure: Failure, known: Circumstances) -> _Told:
         {"issuer": known.authority, "anchors": "it has another"},
         f"{story}: it does not trust our CA, {known.authority}; it holds an older one, or another server's",
     )
+
+
+def _left(failure: Failure, known: Circumstances) -> _Told:
+    """The peer finished the handshake and went: it judges the server's certificate afterwards, as Edgeward's agent and others do."""
+    story = "finished the handshake and closed the connection without a word, as clients do that judge our certificate after it"
+    dialled = failure.dialled
+    if not dialled or covers(known.names, dialled):
+        return "closed-during-handshake", {}, story
+    meaning = "address-mismatch" if is_address(dialled) else "name-mismatch"
+    told = f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]; add it with `edgeward advertise add {dialled}`"
+    return meaning, _of_name(dialled, known), told
 
 
 def _of_name(dialled: str, known: Circumstances) -> Facts:
