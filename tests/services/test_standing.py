@@ -200,6 +200,22 @@ def test_changing_how_it_is_kept(tmp_path: Path) -> None:
     run(story())
 
 
+def test_stopping_reaches_every_one_that_still_lives() -> None:
+    async def story() -> None:
+        async with world() as w:
+            made = [(await keep(w, refresh=timedelta(days=100))).text]
+            for _ in range(3):
+                made.append((await keep(w, refresh=timedelta(hours=1))).text)
+                w.later(hours=1)
+                made.append((await shown(w)).text)
+            await w.standing.stop("edge-*", actor="operator:test", now=w.now)
+            for token in made:
+                with pytest.raises((TokenRevoked, TokenExpired)):
+                    await w.enrol("edge-1", token)
+
+    run(story())
+
+
 @pytest.mark.parametrize("refresh", [timedelta(seconds=59), timedelta(days=184), timedelta(0)])
 def test_an_interval_that_makes_no_sense_leaves_nothing(refresh: timedelta) -> None:
     async def story() -> None:

@@ -40,7 +40,7 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered of one. `hints` is part b of the current token, `before` the key id of the one before it."""
+    """What is remembered of one. `hints` is part b of the current token, `before` the key ids of those before it that may still live."""
 
     pattern: str
     refresh_seconds: float
@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     hints: str
     made_at: Moment
-    before: str | None = None
+    before: tuple[str, ...] = ()
     network: str | None = None
     secret_file: str | None = None
 
@@ -138,14 +138,14 @@ class StandingTokens:
             return current
 
     async def stop(self, pattern: str, *, actor: str, now: datetime) -> None:
-        """Keep none for `pattern` any more: the current one and the one before are revoked, the Secret's file is removed."""
+        """Keep none for `pattern` any more: the current one and those before it are revoked, the Secret's file is removed."""
         async with self._changing:
             known = {one.pattern: one for one in await self._all()}
             if pattern not in known:
                 raise NotFound(what="standing token for", name=pattern)
             gone = known.pop(pattern)
             manifest = _manifest(await self._current(gone))
-            for key_id in filter(None, (gone.key_id, gone.before)):
+            for key_id in (gone.key_id, *gone.before):
                 await self._tokens.revoke(key_id, actor=actor, now=now)
             await self._put(known, "standing-token.stopped", gone, actor, now)
             self._keys.remove(KeyRef.parse(gone.key))
@@ -194,7 +194,9 @@ class StandingTokens:
             wanted, actor=actor, now=now, secret=lambda key_id: self._secret(one, key_id)
         )
         hints = text.bearer.reveal().split(".")[1]
-        return msgspec.structs.replace(one, key_id=token.key_id, hints=hints, made_at=now, before=one.key_id or None)
+        earlier = [await self._store.token(key_id) for key_id in (one.key_id, *one.before)]
+        before = tuple(each.key_id for each in earlier if each is not None and now < each.expires_at)
+        return msgspec.structs.replace(one, key_id=token.key_id, hints=hints, made_at=now, before=before)
 
     def _secret(self, one: Standing, key_id: bytes) -> bytes:
         return self._keys.kubeedge_mac(KeyRef.parse(one.key), b"edgeward standing token " + key_id)
