@@ -65,7 +65,7 @@ from edgeward.services.tokens import Tokens
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Change
 from edgeward.stores.sqlite import open_store
-from edgeward.transports import contexts, http, shown, tls, websocket
+from edgeward.transports import contexts, http, shown, tcp, tls, websocket
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog
 from edgeward.web.api import Api
@@ -391,15 +391,13 @@ class Server:
         self._services.failures.handshake(name, failure)
 
     async def _listen(self, factory: Callable[[], asyncio.Protocol], address: str, port: int) -> int:
-        loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(
+            server = await tcp.listen(
                 factory,
-                address or None,
+                address,
                 port,
                 backlog=self._services.settings.listen.backlog,
-                reuse_address=True,
-                reuse_port=self._wanted.worker is not None,
+                shared=self._wanted.worker is not None,
             )
         except OSError as error:
             raise CannotListen(address=f"{address or '*'}:{port}", why=error.strerror or str(error)) from error
