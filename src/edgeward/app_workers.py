@@ -142,7 +142,9 @@ class _Worker:
         stopping.cancel()
 
     async def _start(self, once: Sequence[str] = ()) -> asyncio.subprocess.Process:
-        command = [sys.executable, "-m", "edgeward", "up", "--data", str(self._crew.data), *self._ports]
+        script = Path(sys.argv[0])
+        program = [str(script)] if script.name == "edgeward" else ["-m", "edgeward"]
+        command = [sys.executable, *program, "up", "--data", str(self._crew.data), *self._ports]
         self._process = await asyncio.create_subprocess_exec(
             *command,
             *self._crew.options,

@@ -86,6 +86,7 @@ def command(
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     if listen["worker"] is None:
         for option in ("database", "bus"):
             if has_password(listen[option]):

@@ -16,15 +16,14 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import Any
 
 import psycopg
-import sqlalchemy
-from alembic.util import CommandError
 from psycopg import conninfo, errors
 
 from edgeward.errors import OutcomeUnknown, StoreUnavailable, UsageError
-from edgeward.stores import schema
+from edgeward.stores import version
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Duplicate, Lost, Parameters, Writer
@@ -78,22 +77,19 @@ def open_store(url: str, replica: str = "") -> RelationalStore:
     """
     address = _address(url)
     try:
-        _migrate(address)
-    except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        if not _is_up_to_date(address):
+            import_module("edgeward.stores.schema").upgrade_postgres(lambda: psycopg.connect(address), MIGRATING)
+    except psycopg.Error as error:
         raise StoreUnavailable(why=_reason(error)) from error
     return RelationalStore(_PostgresReader(address), Writer(_PostgresEngine(address)), replica)
 
 
-def _migrate(address: str) -> None:
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=sqlalchemy.pool.NullPool
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SET lock_timeout = '120s'")
-        connection.exec_driver_sql("SET statement_timeout = 0")
-        connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATING})")  # until this connection ends
-        connection.commit()
-        schema.upgrade(connection)
+def _is_up_to_date(address: str) -> bool:
+    with psycopg.connect(address, autocommit=True) as connection:
+        try:
+            return connection.execute(version.PRESENT).fetchall() == [(version.newest(),)]
+        except errors.UndefinedTable:  # a new database
+            return False
 
 
 def _reason(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,5 +40,20 @@ def upgrade_sqlite(connection: sqlite3.Connection) -> None:
     try:
         with engine.connect() as borrowed:
             upgrade(borrowed)
+    except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {error}") from error
+
+
+def upgrade_postgres(connect: Callable[[], Any], lock: int) -> None:
+    """The same on a PostgreSQL database, by one process at a time: `lock` is the advisory lock of who does it. `connect` gives a
+    connection of the driver's. Raises `StoreUnavailable`."""
+    engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=connect, poolclass=sqlalchemy.pool.NullPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET lock_timeout = '120s'")
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({lock})")  # until this connection ends
+            connection.commit()
+            upgrade(connection)
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         raise StoreUnavailable(why=f"the schema cannot be brought up to date: {error}") from error

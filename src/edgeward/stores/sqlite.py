@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeward.errors import StoreUnavailable
+from edgeward.stores import version
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Duplicate, Parameters, Writer
-
-_VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -59,11 +58,8 @@ def _connect(target: str, *, uri: bool) -> sqlite3.Connection:
 
 
 def _is_up_to_date(connection: sqlite3.Connection) -> bool:
-    """Whether the schema is the newest that there is. What brings it there takes half of a short command's time to load, and a database
-    needs it once."""
-    newest = max(file.name[1:5] for file in _VERSIONS.glob("v[0-9]*.py"))
     try:
-        return connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(newest,)]
+        return connection.execute(version.PRESENT).fetchall() == [(version.newest(),)]
     except sqlite3.OperationalError:  # there is no such table: a new database
         return False
 

@@ -1,0 +1,62 @@
+"""How notices travel: whole, from replicas of ours alone, whatever somebody puts on the bus."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeward.bus.envelope import Envelopes
+from edgeward.bus.port import Changed, Interest, Moved, Notice, Presence, Queued, Settled, Upward, Withdrawn
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOTICES: list[Notice] = [
+    Changed(),
+    Moved(node="edge-1", epoch=2**53),
+    Queued(node="edge-1"),
+    Settled(node="edge-1", msg_id="m", state="acknowledged", answer=b"{}"),
+    Withdrawn(node="edge-1", msg_id="m", superseded=True),
+    Interest(seconds=15.0),
+    Upward(node="edge-1", at=NOON, message=b"x" * 100_000),
+    Presence(node="edge-1", at=NOON, event="online", why="", address="192.0.2.1"),
+]
+
+
+def pair(room: int = 5000) -> tuple[Envelopes, Envelopes]:
+    return Envelopes(b"k" * 32, "a", room), Envelopes(b"k" * 32, "b", room)
+
+
+@pytest.mark.parametrize("notice", NOTICES, ids=lambda notice: type(notice).__name__)
+def test_a_notice_arrives_whole_once_with_its_sender(notice: Notice) -> None:
+    a, b = pair()
+    parts = a.wrap(notice)
+    assert all(len(part) <= 5000 for part in parts)
+    heard = [b.unwrap(part) for part in reversed(parts)]
+    assert heard == [None] * (len(parts) - 1) + [("a", notice)]
+
+
+def test_one_s_own_and_a_stranger_s_are_not_heard() -> None:
+    a, b = pair()
+    (octets,) = a.wrap(Changed())
+    assert a.unwrap(octets) is None
+    assert Envelopes(b"x" * 32, "b", 5000).unwrap(octets) is None
+    assert b.unwrap(octets[:-1]) is None
+    assert b.unwrap(bytes([octets[0] ^ 1]) + octets[1:]) is None
+    assert b.unwrap(octets) == ("a", Changed())
+
+
+def test_what_is_unfinished_is_bounded() -> None:
+    a, b = pair(200)
+    for _ in range(1000):
+        first, *_rest = a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 1000))
+        assert b.unwrap(first) is None
+    assert len(b._unfinished) <= 33
+    assert a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 10_000_000)) == [], "too large for this bus"
+
+
+@given(st.binary(max_size=300))
+def test_garbage_is_nothing(octets: bytes) -> None:
+    a, b = pair()
+    assert b.unwrap(octets) is None
+    assert b.unwrap(b._sealed(octets)) is None
+    assert a is not b
