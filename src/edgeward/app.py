@@ -151,6 +151,7 @@ class Services:
             new_id=new_id,
             failed=partial(self.failures.refused, Listener.HUB),
             adopt=self.adoption.adopt,
+            bundle=lambda: self.authorities.bundle,
             settings=app_settings.hub(settings.hub),
             delivery_settings=app_settings.delivery(settings.delivery),
         )

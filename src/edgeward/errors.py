@@ -333,6 +333,13 @@ class MessageConflict(Refusal):
     remedy = "give each message an id of its own, or none: then it gets one"
 
 
+class NotYetTrusted(Refusal):
+    """A CA that is to sign although devices that are connected have not confirmed that they trust it."""
+
+    sentence = "{count} devices have not confirmed that they trust the prepared CA: {nodes}"
+    remedy = "wait for them (edgeward ca rotate --status), or leave them behind: edgeward ca rotate --activate --force"
+
+
 class KeyPolicyRefused(Refusal):
     """A key that may not be used for this, such as exporting one from hardware."""
 

@@ -244,7 +244,7 @@ def renew(cloud: FakeCloud, files: Certificates, key):
     return asyncio.run(
         enrol.renew(
             Endpoint(host="127.0.0.1", port=cloud.port),
-            ca=cloud.ca.der,
+            anchors=[cloud.ca.certificate],
             node="edge-1",
             key=key,
             pair=files.pair(),
@@ -259,8 +259,8 @@ def test_renewal_shows_the_current_certificate_and_no_token(cloud, tmp_path):
     with files.locked(make=True):
         certificate = join(cloud, key=old).certificate
         files.swap(certificate, old)
-        enrolled = renew(cloud, files, new)
-    assert x509.load_der_x509_certificate(enrolled.certificate).public_key() == new.public_key()
+        renewed = renew(cloud, files, new)
+    assert x509.load_der_x509_certificate(renewed).public_key() == new.public_key()
     assert [asked.path for asked in cloud.asked] == ["/ca.crt", "/edge.crt", "/edge.crt"]
     assert cloud.asked[-1].peer == certificate
     assert "authorization" not in cloud.asked[-1].headers
@@ -279,7 +279,7 @@ def test_a_client_certificate_that_tls_refuses_is_said_in_words(cloud, tmp_path)
 
 
 def verify(chain, ca, host="cloud.example", now=NOW):
-    return trust.verify_server([c.public_bytes(Encoding.DER) for c in chain], ca.certificate, host, now)
+    return trust.verify_server([c.public_bytes(Encoding.DER) for c in chain], [ca.certificate], host, now)
 
 
 def test_a_server_below_an_intermediate_that_it_presents_is_believed(ca):

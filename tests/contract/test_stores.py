@@ -83,6 +83,22 @@ def test_one_issuer_is_active_and_a_second_one_only_retires_it(place: Place) -> 
     story(place, tell)
 
 
+def test_a_prepared_issuer_becomes_active_and_the_active_one_retires_at_once(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        first = (await store.issuers())[0]
+        prepared = await store.add_issuer(new_issuer("prepared", IssuerState.PREPARED), None, event("ca.prepared"))
+        active = await store.activate_issuer(prepared, event("ca.activated"))
+        assert active == replace(prepared, state=IssuerState.ACTIVE)
+        assert await store.issuers() == [replace(first, state=IssuerState.RETIRED), active]
+        await refused(store, Conflict, store.activate_issuer(prepared, event("ca.activated")))
+        await refused(store, Conflict, store.activate_issuer(first, event("ca.activated")))
+        assert await store.issuers() == [replace(first, state=IssuerState.RETIRED), active], (
+            "as if nothing had been asked"
+        )
+
+    story(place, tell)
+
+
 def test_an_issuer_comes_with_the_record_of_its_own_certificate(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         record = new_record(

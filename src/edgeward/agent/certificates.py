@@ -2,6 +2,7 @@
 
     DIR/agent.toml                node, enrolment servers, hubs, project
     DIR/ca/rootCA.crt             the pinned CA
+    DIR/ca/bundle.crt             the CAs to trust instead, once the hub has sent a trust bundle; its number is in the first line
     DIR/certs -> certs.d/0007     the current pair: server.crt and server.key, in KubeEdge's names and formats
     DIR/pending-….key             the key of an enrolment or a renewal whose answer has not arrived, named after its proof
     DIR/announced                 the serial of the certificate for which the operator's hook ran last
@@ -45,6 +46,7 @@ from edgeward.files import (
     write_new,
     write_private,
 )
+from edgeward.model.bundle import TrustBundle
 from edgeward.pki import names, parse
 
 DEFAULT_PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
@@ -54,6 +56,7 @@ _log = logging.getLogger(__name__)
 
 _PROJECT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _GENERATION = re.compile(r"[0-9]{4,}")
+_BUNDLE_HEAD = re.compile(rb"# Edgeward trust bundle, number ([0-9]{1,16})\n")
 _CURRENT = re.compile(r"certs\.d/([0-9]{4,})")
 _FORGOTTEN_LINK = re.compile(r"\.certs\.[0-9a-f]{16}\.part")
 
@@ -97,6 +100,15 @@ class Certificates:
     @property
     def _ca_file(self) -> Path:
         return self.directory / "ca" / "rootCA.crt"
+
+    @property
+    def _bundle_file(self) -> Path:
+        return self.directory / "ca" / "bundle.crt"
+
+    @property
+    def trust_file(self) -> Path:
+        """Where the CAs to trust are, PEM."""
+        return self._bundle_file if self._bundle_file.exists() else self._ca_file
 
     @property
     def _generations(self) -> Path:
@@ -162,6 +174,18 @@ class Certificates:
         """The DER of the pinned CA. Raises `NotFound` before the first join, `Unreadable`, `InsecureFile`."""
         return _one_certificate(read_plain(self._ca_file), self._ca_file)
 
+    def bundle(self) -> TrustBundle:
+        """The CAs to trust: the trust bundle that the hub sent last, or the pinned CA under the number 0. Raises as `ca` does."""
+        try:
+            octets = read_plain(self._bundle_file)
+        except NotFound:
+            return TrustBundle(sequence=0, anchors=(self.ca(),))
+        first = _BUNDLE_HEAD.match(octets)
+        if first is None:
+            raise Unreadable(what=f"trust bundle ({self._bundle_file})", why="its first line does not say its number")
+        found = parse.guarded(f"trust bundle ({self._bundle_file})", lambda: x509.load_pem_x509_certificates(octets))
+        return TrustBundle(sequence=int(first[1]), anchors=tuple(one.public_bytes(Encoding.DER) for one in found))
+
     def pair(self) -> Pair:
         """The current pair. Raises `NotFound` when there is none, `Unreadable` when it is not a matching pair, `InsecureFile`."""
         name = self._current_generation()
@@ -206,6 +230,14 @@ class Certificates:
         make_private_directory(self._ca_file.parent)
         sweep(self._ca_file.parent)
         write_private(self._ca_file, certificate_pem(der), step=self._step)
+        self._bundle_file.unlink(missing_ok=True)  # it may be of another authority
+
+    def write_bundle(self, bundle: TrustBundle) -> None:
+        """Make `bundle` what is trusted, whole or not at all."""
+        text = f"# Edgeward trust bundle, number {bundle.sequence}\n".encode() + b"".join(
+            map(certificate_pem, bundle.anchors)
+        )
+        write_private(self._bundle_file, text, step=self._step)
 
     def write_settings(self, settings: Settings) -> None:
         """Write `agent.toml`."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from msgspec import Raw
+
 from edgeward.agent import enrol, messages
 from edgeward.agent.rhythm import HEARTBEAT, Dice, Pulse
 from edgeward.errors import EdgewardError, Unreachable
@@ -19,8 +21,9 @@ from edgeward.model.message import Message
 
 _log = logging.getLogger(__name__)
 
-OnMessage = Callable[[Message], None]
-"""Is given each message from the hub, also one that is sent again. Its `EdgewardError` is answered with operation `error`."""
+OnMessage = Callable[[Message], Raw | None]
+"""Is given each message from the hub, also one that is sent again. What it returns is the content of the acknowledgement (None: "OK");
+its `EdgewardError` is answered with operation `error`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,10 @@ class World:
 
 @runtime_checkable
 class Carrier(Protocol):
-    """What a transport offers: messages and pings out, and the end. Nothing happens when it has ended."""
+    """What a transport offers: messages and pings out, and the end. Nothing happens when it has ended. `server` is what the peer says it
+    is."""
+
+    server: str
 
     def send(self, octets: bytes) -> None: ...
     def ping(self) -> None: ...
@@ -51,6 +57,9 @@ class HubConnection:
     def __init__(self, where: str, world: World, transport: str = "websocket") -> None:
         self.where = where
         self.transport = transport
+        self.chain: tuple[bytes, ...] = ()
+        """The certificates (DER) that the hub presented, its own first, verified for `host`."""
+        self.host = ""
         self._world = world
         loop = asyncio.get_running_loop()
         self._time = loop.time
@@ -88,6 +97,16 @@ class HubConnection:
         if not self.ended.done() and self._carrier is not None:
             self._carrier.abort()
 
+    @property
+    def ours(self) -> bool:
+        """Whether the hub is an Edgeward, which knows more than a KubeEdge cloud."""
+        return self._carrier is not None and self._carrier.server == "edgeward"
+
+    def send(self, sent: Message) -> None:
+        """Send a message. Nothing happens when the connection has ended."""
+        if self._carrier is not None:
+            self._carrier.send(message.encode(sent))
+
     # ------------------------------------------------------------------------------------------- what the transport tells
 
     def accepted(self, carrier: Carrier) -> None:
@@ -118,7 +137,9 @@ class HubConnection:
             return
         answer = messages.acknowledgement(read, msg_id=self._world.new_id(), now=self._world.now())
         try:
-            self._world.on_message(read)
+            content = self._world.on_message(read)
+            if answer is not None and content is not None:
+                answer = message.response_to(read, content, msg_id=answer.msg_id, now=self._world.now())
         except EdgewardError as error:
             _log.warning("message %s failed: %s", read.msg_id, error)
             answer = answer and message.error_to(read, str(error), msg_id=self._world.new_id(), now=self._world.now())

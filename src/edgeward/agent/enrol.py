@@ -97,7 +97,14 @@ async def enrol(
     """
     ca = await fetch_ca(endpoint, token.pin, timeout=timeout)
     certificate = await _request(
-        endpoint, ca=ca, node=node, key=key, proof=token.bearer, pair=None, now=now, timeout=timeout
+        endpoint,
+        anchors=[parse.certificate(ca)],
+        node=node,
+        key=key,
+        proof=token.bearer,
+        pair=None,
+        now=now,
+        timeout=timeout,
     )
     return Enrolled(ca=ca, certificate=certificate, endpoint=endpoint)
 
@@ -105,25 +112,26 @@ async def enrol(
 async def renew(
     endpoint: Endpoint,
     *,
-    ca: bytes,
+    anchors: trust.Anchors,
     node: str,
     key: ec.EllipticCurvePrivateKey,
     pair: Pair,
     now: datetime,
     timeout: float = https.TIMEOUT,
-) -> Enrolled:
-    """A certificate for `node` and the new `key`, with the current `pair` as the proof.
+) -> bytes:
+    """A certificate (DER) for `node` and the new `key`, with the current `pair` as the proof.
 
-    The CA is the one that was pinned; it is not fetched again. Raises what `enrol` raises.
+    `anchors` are the CAs that are trusted; nothing is fetched. Raises what `enrol` raises.
     """
-    certificate = await _request(endpoint, ca=ca, node=node, key=key, proof=None, pair=pair, now=now, timeout=timeout)
-    return Enrolled(ca=ca, certificate=certificate, endpoint=endpoint)
+    return await _request(
+        endpoint, anchors=anchors, node=node, key=key, proof=None, pair=pair, now=now, timeout=timeout
+    )
 
 
 async def _request(
     endpoint: Endpoint,
     *,
-    ca: bytes,
+    anchors: trust.Anchors,
     node: str,
     key: ec.EllipticCurvePrivateKey,
     proof: Secret | None,
@@ -131,7 +139,6 @@ async def _request(
     now: datetime,
     timeout: float,
 ) -> bytes:
-    anchor = parse.certificate(ca)
     headers = {"NodeName": node}
     if proof is not None:
         headers["Authorization"] = f"Bearer {proof.reveal()}"
@@ -139,13 +146,13 @@ async def _request(
         endpoint,
         "/edge.crt",
         context=client_context(pair),
-        verify=partial(verify_server, ca=anchor, host=endpoint.host, now=now),
+        verify=partial(verify_server, anchors=anchors, host=endpoint.host, now=now),
         headers=headers,
         body=certificate_request(key, node),
         timeout=timeout,
     )
     _accepted(answer, f"https://{endpoint}/edge.crt", proof)
-    trust.verify_issued(answer.body, ca=anchor, key=key.public_key(), node=node, now=now)
+    trust.verify_issued(answer.body, anchors=anchors, key=key.public_key(), node=node, now=now)
     return answer.body
 
 
@@ -154,9 +161,9 @@ def client_context(pair: Pair | None) -> ssl.SSLContext:
     return client_tls.client_context_from(pair.certificate_file, pair.key_file) if pair else client_tls.client_context()
 
 
-def verify_server(connection: ssl.SSLObject, *, ca: x509.Certificate, host: str, now: datetime) -> None:
-    """Whether the peer of this finished handshake is `host` under `ca`: `trust.verify_server` raises if not."""
-    trust.verify_server(client_tls.presented_chain(connection), ca, host, now)
+def verify_server(connection: ssl.SSLObject, *, anchors: trust.Anchors, host: str, now: datetime) -> None:
+    """Whether the peer of this finished handshake is `host` under `anchors`: `trust.verify_server` raises if not."""
+    trust.verify_server(client_tls.presented_chain(connection), anchors, host, now)
 
 
 def refusal(url: str, status: int, words: str) -> ServerRefused | ServerFailing:

@@ -12,15 +12,16 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import Raw
 
 import edgeward
 from edgeward import extras
@@ -34,6 +35,7 @@ from edgeward.agent.route import QUIC, WEBSOCKET, Route
 from edgeward.agent.status import Status
 from edgeward.agent.systemd import Systemd
 from edgeward.errors import (
+    BadRequest,
     CertificateRefused,
     EdgewardError,
     ExtraMissing,
@@ -42,6 +44,10 @@ from edgeward.errors import (
     Unreachable,
     printable,
 )
+from edgeward.model import bundle as bundles
+from edgeward.model import message
+from edgeward.model.bundle import Held, TrustBundle
+from edgeward.model.message import Message
 from edgeward.pki import parse
 
 _log = logging.getLogger(__name__)
@@ -66,11 +72,12 @@ class Agent:
     ) -> None:
         self._files = files
         self._settings = settings
-        self._world = world
+        self._world = replace(world, on_message=self._received)
+        self._passed_on = world.on_message
         self._systemd = systemd or Systemd({})
         self._transports = _transports(settings.transport)
         self._route = _route(settings, self._transports, world.dice)
-        self._ca = files.ca()
+        self._bundle = files.bundle()
         self._pair = files.pair()
         self._renewal = Renewal(dice=world.dice)
         self._unwritten: tuple[bytes, ec.EllipticCurvePrivateKey] | None = None
@@ -86,6 +93,7 @@ class Agent:
             since=world.now(),
             started=world.now(),
             certificate=self._certificate(),
+            trust=self._bundle.sequence,
             pid=os.getpid(),
             version=edgeward.__version__,
         )
@@ -194,17 +202,16 @@ class Agent:
 
     async def _try(self, transport: str, endpoint: Endpoint) -> HubConnection:
         connection = HubConnection(f"{_SCHEMES[transport]}://{endpoint}", self._world, transport)
-        check = partial(trust.verify_server, ca=self._anchor, host=endpoint.host, now=self._world.now())
-        await self._transports[transport].connect(
-            endpoint, self._settings, connection, pair=self._pair, check=lambda chain: _checked(check, chain)
-        )
+        now, anchors = self._world.now(), _certificates(self._bundle)
+
+        def check(chain: Sequence[bytes]) -> None:
+            trust.verify_server(chain, anchors, endpoint.host, now)
+            connection.chain, connection.host = tuple(chain), endpoint.host
+
+        await self._transports[transport].connect(endpoint, self._settings, connection, pair=self._pair, check=check)
         if transport == QUIC:
             self._route.succeeded()
         return connection
-
-    @property
-    def _anchor(self) -> x509.Certificate:
-        return parse.certificate(self._ca)
 
     def _succeed(self, connection: HubConnection) -> None:
         """A new connection stands; what came before it goes."""
@@ -217,6 +224,18 @@ class Agent:
             transport=connection.transport,
             connections=self._status.connections + 1,
         )
+        if connection.ours:
+            connection.send(
+                message.make(
+                    bundles.encode(Held(sequence=self._bundle.sequence)),
+                    msg_id=self._world.new_id(),
+                    now=self._world.now(),
+                    operation="query",
+                    resource=bundles.RESOURCE,
+                    source="edgeward",
+                    group=bundles.GROUP,
+                )
+            )
         if before is not None:
             retiring = asyncio.create_task(before.finish("a newer connection took over", patience=HANDOVER))
             self._retiring.add(retiring)
@@ -243,6 +262,39 @@ class Agent:
                     connection = better
         finally:
             wanted.cancel()
+
+    # ------------------------------------------------------------------------------------------------------------------ trust
+
+    def _received(self, received: Message) -> Raw | None:
+        """A message from the hub: a trust bundle is ours, everything else is passed on."""
+        if received.resource != bundles.RESOURCE or received.operation != "update":
+            return self._passed_on(received)
+        self._adopt(bundles.bundle(received.content))
+        return bundles.encode(Held(sequence=self._bundle.sequence))
+
+    def _adopt(self, bundle: TrustBundle) -> None:
+        """Trust what `bundle` says from now on. It came over a connection whose other end is proved; all the same it must be newer than
+        ours, hold nothing but CAs, and keep the hub trusted that it came from, so that no mistake locks this device out.
+
+        Raises `BadRequest` or `Unreadable` (the hub's fault) or `StoreUnavailable`; then nothing has changed.
+        """
+        if bundle == self._bundle:
+            return
+        if bundle.sequence <= self._bundle.sequence:
+            raise BadRequest(why=f"the trust bundle {bundle.sequence} is not newer than {self._bundle.sequence}")
+        anchors = _certificates(bundle)
+        if not all(trust.is_ca(one) for one in anchors):
+            raise BadRequest(why="the trust bundle holds a certificate that is not a CA's")
+        live = self._live
+        if live is not None:
+            try:
+                trust.verify_server(live.chain, anchors, live.host, self._world.now())
+            except EdgewardError as error:
+                raise BadRequest(why=f"the hub itself is not trusted under its trust bundle: {error}") from error
+        self._files.write_bundle(bundle)
+        self._bundle = bundle
+        self._say(trust=bundle.sequence)
+        _log.info("trust bundle %d: %d CA certificates are trusted now", bundle.sequence, len(anchors))
 
     # ------------------------------------------------------------------------------------------------------------- stay fresh
 
@@ -283,9 +335,9 @@ class Agent:
         failure: EdgewardError = Unreachable(address="the authority", why="no address is configured")
         for endpoint in self._settings.https:
             try:
-                enrolled = await enrol.renew(
+                certificate = await enrol.renew(
                     endpoint,
-                    ca=self._ca,
+                    anchors=_certificates(self._bundle),
                     node=self._settings.node,
                     key=key,
                     pair=self._pair,
@@ -294,7 +346,7 @@ class Agent:
             except EdgewardError as error:
                 failure = error
             else:
-                return enrolled.certificate, key
+                return certificate, key
         raise failure
 
     def _complain(self, error: EdgewardError, wait: float) -> None:
@@ -340,7 +392,7 @@ class Agent:
             "EDGEWARD_SERIAL": serial,
             "EDGEWARD_CERTIFICATE": str(place / "certs" / "server.crt"),
             "EDGEWARD_KEY": str(place / "certs" / "server.key"),
-            "EDGEWARD_CA": str(place / "ca" / "rootCA.crt"),
+            "EDGEWARD_CA": str(self._files.trust_file),
         }
 
     # --------------------------------------------------------------------------------------------------------------- be watched
@@ -371,8 +423,8 @@ def _route(settings: Settings, transports: Collection[str], dice: Dice) -> Route
     )
 
 
-def _checked(check: Callable[[Sequence[bytes]], object], chain: Sequence[bytes]) -> None:
-    check(chain)
+def _certificates(bundle: TrustBundle) -> list[x509.Certificate]:
+    return [parse.certificate(der) for der in bundle.anchors]
 
 
 def _moment(moment: datetime) -> str:

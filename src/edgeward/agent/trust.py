@@ -1,6 +1,7 @@
 """Whether a certificate is to be trusted, seen from the edge: the server's after a handshake, our own when it is issued. Pure.
 
-The anchor is one pinned CA certificate, which need not be self-signed. The common name of a server is never looked at (RFC 9525
+The anchors are the pinned CA certificate, which need not be self-signed, or those of a later trust bundle. The common
+name of a server is never looked at (RFC 9525
 section 6.3), and every broken rule is reported, because a person at the device will mend them one after the other.
 """
 
@@ -23,14 +24,17 @@ MAX_INTERMEDIATES = 4
 SLOW_CLOCK = timedelta(minutes=5)
 """How far into the future notBefore may lie: KubeEdge does not back-date it, and an edge's clock may be a little behind."""
 
+Anchors = Sequence[x509.Certificate]
+"""The CA certificates that are trusted; at least one."""
+
 _Value = TypeVar("_Value", bound=x509.ExtensionType)
 
 _UNDERSTOOD = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509.SubjectAlternativeName)
 """The extensions that may be critical here. RFC 5280 section 4.2: a critical one that is not understood refuses the certificate."""
 
 
-def verify_server(chain: Sequence[bytes], ca: x509.Certificate, host: str, now: datetime) -> x509.Certificate:
-    """The certificate of the server that presented `chain` (DER, its own first), once it is proved to be `host`'s under `ca`.
+def verify_server(chain: Sequence[bytes], anchors: Anchors, host: str, now: datetime) -> x509.Certificate:
+    """The certificate of the server that presented `chain` (DER, its own first), once it is proved to be `host`'s under one of `anchors`.
 
     `host` is what was dialled: a DNS name or an IP address. Raises `HandshakeFailed` with every broken rule, or `Unreadable`.
     """
@@ -38,7 +42,7 @@ def verify_server(chain: Sequence[bytes], ca: x509.Certificate, host: str, now: 
     if not presented:
         raise HandshakeFailed(address=host, why="the server presented no certificate")
     leaf = presented[0]
-    broken = _path(leaf, presented[1:], ca, now) + _time(leaf, now) + _unknown(leaf)
+    broken = _path(leaf, presented[1:], anchors, now) + _time(leaf, now) + _unknown(leaf)
     usages = _extension(leaf, x509.ExtendedKeyUsage)
     if usages is not None and ExtendedKeyUsageOID.SERVER_AUTH not in usages:
         broken.append("the certificate is not for servers (its extended key usage lacks serverAuth)")
@@ -50,17 +54,15 @@ def verify_server(chain: Sequence[bytes], ca: x509.Certificate, host: str, now: 
     return leaf
 
 
-def verify_issued(
-    der: bytes, *, ca: x509.Certificate, key: PublicKeyTypes, node: str, now: datetime
-) -> x509.Certificate:
-    """The client certificate in `der` that was issued for our `key` and `node`: one certificate, signed by `ca` itself.
+def verify_issued(der: bytes, *, anchors: Anchors, key: PublicKeyTypes, node: str, now: datetime) -> x509.Certificate:
+    """The client certificate in `der` that was issued for our `key` and `node`: one certificate, signed by one of `anchors` itself.
 
     A server's answer is checked like this before it replaces anything. Raises `CertificateRefused` with every broken rule, or
     `Unreadable` when it is not exactly one certificate.
     """
     leaf = parse.certificate(der)
     broken = _time(leaf, now) + _unknown(leaf)
-    if not _issued_by(leaf, ca):
+    if not any(_issued_by(leaf, ca) for ca in anchors):
         broken.append("it is not signed by the pinned CA")
     if parse.spki(parse.public_key(leaf)) != parse.spki(key):
         broken.append("it is for another key than ours")
@@ -75,6 +77,12 @@ def verify_issued(
     if broken:
         raise CertificateRefused(why="; ".join(broken))
     return leaf
+
+
+def is_ca(certificate: x509.Certificate) -> bool:
+    """Whether this may be an anchor: a CA that may sign certificates."""
+    constraints, usage = _extension(certificate, x509.BasicConstraints), _extension(certificate, x509.KeyUsage)
+    return constraints is not None and constraints.ca and (usage is None or usage.key_cert_sign)
 
 
 def matches(certificate: x509.Certificate, host: str) -> bool:
@@ -105,16 +113,18 @@ def _name(leaf: x509.Certificate, host: str) -> str:
     return f"the certificate is valid for {valid_for or 'no names at all'}, not for {host}"
 
 
-def _path(leaf: x509.Certificate, others: Sequence[x509.Certificate], ca: x509.Certificate, now: datetime) -> list[str]:
-    """What is wrong with the way from `leaf` through `others` to the anchor; each CA is used once, in whatever order they came."""
+def _path(leaf: x509.Certificate, others: Sequence[x509.Certificate], anchors: Anchors, now: datetime) -> list[str]:
+    """What is wrong with the way from `leaf` through `others` to an anchor; each CA is used once, in whatever order they came."""
     current, rest, passed = leaf, list(others), 0
-    while not _issued_by(current, ca):
+    while not (above := [ca for ca in anchors if _issued_by(current, ca)]):
         issuer = next((c for c in rest if _may_issue(c, passed, now) and _issued_by(current, c)), None)
         if issuer is None:
             return ["the certificate is not signed by the pinned CA, nor by one below it that the server presented"]
         rest.remove(issuer)
         current, passed = issuer, passed + 1
-    expired = _time(ca, now)
+    expired = min(
+        (_time(ca, now) for ca in above), key=len
+    )  # of a CA that was certified again one in its time is enough
     return [f"the pinned CA: {why}" for why in expired]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from edgeward import files
-from edgeward.cli import ca_new, ca_revoke, offline
+from edgeward.cli import ca_new, ca_revoke, ca_rotate, offline
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
 from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
@@ -30,6 +30,7 @@ def command() -> None:
 command.add_command(ca_new.new)
 command.add_command(ca_revoke.revoke)
 command.add_command(ca_revoke.crl)
+command.add_command(ca_rotate.command)
 
 
 @command.command("show")

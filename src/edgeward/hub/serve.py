@@ -37,9 +37,11 @@ from edgeward.hub.session import (
     Session,
 )
 from edgeward.hub.timeline import History
+from edgeward.hub.trust import TrustDesk
 from edgeward.model import delivery, http
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
+from edgeward.model.bundle import RESOURCE, TrustBundle
 from edgeward.model.device import Cause, Moment
 from edgeward.model.message import Header, Message
 from edgeward.stores.port import Store
@@ -217,6 +219,7 @@ class Hub:
         deliver: Delivery = lambda _node, _message: None,
         failed: Callable[[http.Request, EdgewardError], None] = lambda _request, _error: None,
         adopt: authorise.Adopt = authorise.nobody_s,
+        bundle: Callable[[], TrustBundle | None] = lambda: None,
         settings: Settings | None = None,
         delivery_settings: DeliverySettings | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -240,6 +243,7 @@ class Hub:
         self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
         """Certificates that a newer one replaced when it was admitted, and when that was."""
         self._stopped = False
+        self.trust = TrustDesk(bundle, self._ask, self._presence.note, now, new_id)
 
     # ------------------------------------------------------------------------------------------------------ its life
 
@@ -483,10 +487,17 @@ class Hub:
     def _upward(self, node: str, message: Message) -> None:
         if message.header.parent_msg_id and self.courier.answered(node, message):
             return
+        if message.route.resource == RESOURCE and message.route.operation == "query":
+            self.trust.asked(node, message)
+            return
         self._deliver(node, message)
         if self.neighbours is not None:
             self.neighbours.upward(node, message)
         self._watchers.received(node, self._now(), message)
+
+    async def _ask(self, node: str, message: Message) -> Message | None:
+        settlement = await self.send(node, message, wait=30.0, acknowledge=True, lifetime=timedelta(seconds=60))
+        return settlement.answer
 
     def _changed(self, node: str, event: str, why: str, address: str) -> None:
         """A node came or went: its history and the subscribers hear of it."""

@@ -1,6 +1,7 @@
 """The authority itself: its CA, made on first start or imported, and the server certificate that carries the advertised names."""
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from edgeward.keys import generate
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import Event
 from edgeward.model.authority import Issuer, IssuerState, KeyRef, Origin, Reason
+from edgeward.model.bundle import MAX_ANCHORS, TrustBundle, bundle
 from edgeward.pki import csr, names, parse
 from edgeward.pki import keys as key_rules
 from edgeward.pki.issue import Grant
@@ -25,6 +27,7 @@ from edgeward.stores.port import Store
 _log = logging.getLogger(__name__)
 
 _ADVERTISED = "advertised"
+_BUNDLE = "trust-bundle"
 SERVER_SETTING = "server-credential"
 """The setting that remembers the server certificate; only a store that an authority has run on has it."""
 
@@ -64,6 +67,8 @@ class Authorities:
         self._issuance = issuance
         self._profiles = profiles
         self._trusted: tuple[bytes, ...] = ()
+        self.bundle: TrustBundle | None = None
+        """What devices are to trust: every CA there is, the prepared one included."""
 
     async def open(self, name: str, now: datetime, kept: Sequence[KeyRef] = ()) -> Issuer:
         """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up; `kept` are the keys
@@ -71,7 +76,7 @@ class Authorities:
         await self._settle_keys(kept)
         active = await self._present_issuer() or await self._create(name, now)
         self._issuance.use(SigningIssuer.of(active, self._keys.signer(active.key)))
-        await self._trust()
+        await self._trust(now)
         abandoned = await self._issuance.recover(now)
         if abandoned:
             _log.warning(
@@ -92,9 +97,62 @@ class Authorities:
         if gone:
             _log.warning("%d keys were made when the server last stopped and never used; they are removed", gone)
 
-    async def _trust(self) -> None:
+    async def _trust(self, now: datetime) -> None:
+        """Read which CAs there are; a set that differs from the last one is a new trust bundle."""
         issuers = await self._store.issuers()
         self._trusted = tuple(issuer.certificate for issuer in issuers if issuer.state is not IssuerState.PREPARED)
+        anchors = tuple(issuer.certificate for issuer in issuers)[-MAX_ANCHORS:]
+        text = await self._store.setting(_BUNDLE)
+        before = None if text is None else bundle(text.encode())
+        if before is None or set(before.anchors) != set(anchors):
+            before = TrustBundle(sequence=1 if before is None else before.sequence + 1, anchors=anchors)
+            pins = [hashlib.sha256(one).hexdigest() for one in anchors]
+            facts: dict[str, str | int | list[str] | None] = {"sequence": before.sequence, "pins": pins}
+            event = Event(at=now, actor="edgeward", action="trust.changed", object="authority", facts=facts)
+            await self._store.put_setting(_BUNDLE, msgspec.json.encode(before).decode(), event)
+        self.bundle = before
+
+    async def prepare(self, name: str, *, actor: str, now: datetime) -> Issuer:
+        """Make the CA that is to follow the present one: devices are told to trust it, and nothing is signed with it yet.
+
+        Raises `AlreadyExists` when there is one already.
+        """
+        if any(issuer.state is IssuerState.PREPARED for issuer in await self._store.issuers()):
+            raise AlreadyExists(what="a prepared", name="CA")
+        ref = await asyncio.to_thread(self._keys.create, "ec-p256")
+        try:
+            key = self._keys.signer(ref)
+            asked = csr.asked_by_key(key.public_key())
+            der, record = self._issuance.self_signed(self._profiles["ca"], asked, name, key, now)
+            issuer = Issuer(
+                id=0, certificate=der, key=ref, state=IssuerState.PREPARED, origin=Origin.CREATED, created_at=now
+            )
+            event = Event(
+                at=now, actor=actor, action="ca.prepared", object="authority", facts={"name": name, "pin": issuer.pin}
+            )
+            issuer = await self._store.add_issuer(issuer, record, event)
+        except EdgewardError:
+            self._keys.remove(ref)  # no row speaks of it
+            raise
+        self._keys.confirm(ref)
+        await self._trust(now)
+        return issuer
+
+    async def activate(self, *, actor: str, now: datetime) -> Issuer:
+        """Sign with the prepared CA from now on; the present one is retired: trusted until it expires, and it signs no more.
+
+        Raises `NotFound` when none is prepared.
+        """
+        issuers = await self._store.issuers()
+        prepared = next((issuer for issuer in issuers if issuer.state is IssuerState.PREPARED), None)
+        if prepared is None:
+            raise NotFound(what="prepared", name="CA")
+        key = self._keys.signer(prepared.key)
+        event = Event(at=now, actor=actor, action="ca.activated", object="authority", facts={"pin": prepared.pin})
+        issuer = await self._store.activate_issuer(prepared, event)
+        self._issuance.use(SigningIssuer.of(issuer, key))
+        await self._trust(now)
+        return issuer
 
     async def refresh(self) -> None:
         """Sign with the issuer that another replica has made the active one."""
@@ -176,7 +234,7 @@ class Authorities:
             raise
         self._keys.confirm(ref)
         self._issuance.use(SigningIssuer.of(issuer, key))
-        await self._trust()
+        await self._trust(now)
         return issuer, deviations
 
     async def export_key(self, *, actor: str, now: datetime) -> bytes:

@@ -17,7 +17,7 @@ from edgeward.errors import (
     TokenSpent,
 )
 from edgeward.model.audit import AuditRecord, Event
-from edgeward.model.authority import CertificateRecord, Issuer, Reason
+from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
@@ -129,6 +129,18 @@ class RelationalStore:
 
         added: Issuer = await self._work(work, event)
         return added
+
+    async def activate_issuer(self, issuer: Issuer, event: Event) -> Issuer:
+        """prepared -> active, and active -> retired."""
+
+        def work(engine: Engine) -> bool:
+            engine.many(sql.RETIRE_ACTIVE, [{}])
+            if engine.many(sql.ACTIVATE, [{"id": issuer.id}]) != 1:
+                raise Conflict(what=f"issuer {issuer.id} is not prepared any more")
+            return True
+
+        await self._work(work, event)
+        return dataclasses.replace(issuer, state=IssuerState.ACTIVE)
 
     # tokens
 

@@ -94,6 +94,7 @@ ISSUERS = "SELECT id, certificate, key, state, origin, created_at FROM issuer OR
 ADD_ISSUER = """
 INSERT INTO issuer (certificate, key, state, origin, created_at)
 VALUES (:certificate, :key, :state, :origin, :created_at) RETURNING id"""
+ACTIVATE = "UPDATE issuer SET state = 'active' WHERE id = :id AND state = 'prepared'"
 RETIRE_ACTIVE = "UPDATE issuer SET state = 'retired' WHERE state = 'active'"
 
 TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE key_id = :key_id"

@@ -41,6 +41,7 @@ class QuicClient(Peer):
         self, quic: Connection, receiver: ClientReceiver, check: Check, asked: Message, limits: Limits
     ) -> None:
         super().__init__(quic, limits)
+        self.server = "edgeward"  # whoever speaks our protocol
         self._client = receiver
         self._check = check
         self._asked = asked

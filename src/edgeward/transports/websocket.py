@@ -530,6 +530,7 @@ class ServerConnection(Connection):
         if isinstance(answer, http.Response):
             self._refuse(answer)
         else:
+            response.headers["Server"] = "edgeward"  # our own agents ask such a hub for more than a KubeEdge cloud has
             self._transport.write(response.serialize())
             self._open(answer, Side.SERVER)
 

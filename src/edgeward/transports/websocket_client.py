@@ -24,7 +24,7 @@ class WebSocketClient(Connection):
     """The client's side of one connection: sends the upgrade request for `url` (`wss://HOST:PORT/PATH`) as soon as its transport is
     there, with `headers` besides the protocol's own, and neither Origin nor extensions. Then it is the receiver's `Link`."""
 
-    __slots__ = ("_answering", "_client", "_handshake", "_headers")
+    __slots__ = ("_answering", "_client", "_handshake", "_headers", "server")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class WebSocketClient(Connection):
         limits: Limits | None = None,
     ) -> None:
         super().__init__(limits or Limits(), 2)
+        self.server = ""
         self._client = receiver
         self._headers = tuple(headers)
         self._handshake: ClientProtocol | None = ClientProtocol(parse_uri(url), logger=framing)
@@ -100,6 +101,7 @@ class WebSocketClient(Connection):
                 self._timer.cancel()
                 self._timer = None
             self._end_handshake(handshake)
+            self.server = "" if answer is None else getattr(answer, "headers", {}).get("Server", "")
             self._open(self._client, Side.CLIENT)
         elif isinstance(answer, Answer) and answer.status_code != 101:
             self._end_handshake(handshake)

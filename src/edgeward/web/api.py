@@ -19,7 +19,7 @@ from edgeward.model.http import Request, Response
 from edgeward.model.token import Token as Known
 from edgeward.pki import keys, names, parse, pem
 from edgeward.services.tokens import Wanted
-from edgeward.web import diagnosis, events, kubeedge, messages, nodes, openapi, operators
+from edgeward.web import diagnosis, events, kubeedge, messages, nodes, openapi, operators, rotation
 from edgeward.web.bodies import Strict
 from edgeward.web.bodies import actor as _actor
 from edgeward.web.bodies import body as _body
@@ -277,6 +277,7 @@ ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("GET", r"/v1/receipts", messages.receipts),
     ("GET", r"/v1/ca", _ca),
     *kubeedge.ROUTES,
+    *rotation.ROUTES,
     ("POST", r"/v1/ca/export", _export),
     ("POST", r"/v1/certificates", _sign),
     ("GET", r"/v1/advertised", _advertised),

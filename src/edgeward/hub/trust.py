@@ -1,0 +1,94 @@
+"""Trust bundles for the devices that ask for them: sent when theirs is older, sent again when it changes, and their word that they have it.
+
+Only Edgeward's own agents ask; a KubeEdge edge knows nothing of it and is never sent one. A confirmation is written to the audit trail.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+from edgeward.errors import EdgewardError, InputError
+from edgeward.model import bundle
+from edgeward.model import message as messages
+from edgeward.model.audit import Event
+from edgeward.model.bundle import TrustBundle
+from edgeward.model.message import Message
+
+_log = logging.getLogger(__name__)
+
+Send = Callable[[str, Message], Awaitable[Message | None]]
+"""Send a message to a node and wait for its answer; None when none came."""
+
+
+class TrustDesk:
+    """`bundle` gives the present one, `note` writes an audit record in the background."""
+
+    def __init__(
+        self,
+        current: Callable[[], TrustBundle | None],
+        send: Send,
+        note: Callable[[Event], None],
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._current, self._send, self._note, self._now, self._new_id = current, send, note, now, new_id
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.held: dict[str, int] = {}
+        """The number of the bundle of each device that asked since this server started."""
+
+    def asked(self, node: str, message: Message) -> None:
+        """A device says which bundle it has."""
+        try:
+            self.held[node] = bundle.held(message.content)
+        except InputError as error:
+            _log.warning("node %s: %s", node, error)
+            return
+        self.push(node)
+
+    def changed(self) -> None:
+        """There is a new bundle: whoever has asked before gets it."""
+        for node in list(self.held):
+            self.push(node)
+
+    def behind(self) -> list[str]:
+        """The devices that have asked and do not have the present bundle."""
+        current = self._current()
+        return [] if current is None else sorted(n for n, held in self.held.items() if held < current.sequence)
+
+    def push(self, node: str) -> None:
+        """Send the present bundle to `node` if its own is older; one at a time."""
+        current = self._current()
+        if current is None or self.held.get(node, 0) >= current.sequence or node in self._tasks:
+            return
+        task = asyncio.get_running_loop().create_task(self._deliver(node, current))
+        self._tasks[node] = task
+        task.add_done_callback(lambda _done: self._tasks.pop(node, None))
+
+    async def _deliver(self, node: str, current: TrustBundle) -> None:
+        update = messages.make(
+            bundle.encode(current),
+            msg_id=self._new_id(),
+            now=self._now(),
+            operation="update",
+            resource=bundle.RESOURCE,
+            source="edgeward",
+            group=bundle.GROUP,
+        )
+        try:
+            answer = await self._send(node, update)
+            if (
+                answer is None
+                or answer.operation != messages.RESPONSE
+                or bundle.held(answer.content) != current.sequence
+            ):
+                _log.warning("node %s has not taken the trust bundle %d", node, current.sequence)
+                return
+        except EdgewardError as error:
+            _log.info("the trust bundle %d did not reach node %s: %s", current.sequence, node, error)
+            return
+        self.held[node] = current.sequence
+        facts: dict[str, str | int | list[str] | None] = {"sequence": current.sequence}
+        self._note(
+            Event(at=self._now(), actor=f"node:{node}", action="trust.confirmed", object=f"node:{node}", facts=facts)
+        )
