@@ -5,7 +5,7 @@ Only Edgeward's own agents ask; a KubeEdge edge knows nothing of it and is never
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 
 from edgeward.errors import EdgewardError, InputError
@@ -51,10 +51,12 @@ class TrustDesk:
         for node in list(self.held):
             self.push(node)
 
-    def behind(self) -> list[str]:
-        """The devices that have asked and do not have the present bundle."""
+    def behind(self, online: Iterable[str]) -> list[str]:
+        """The devices that have not confirmed the present bundle: of those that are `online`, KubeEdge's edges too, which never will, and
+        of those that have asked since this server started."""
         current = self._current()
-        return [] if current is None else sorted(n for n, held in self.held.items() if held < current.sequence)
+        known = {**dict.fromkeys(online, 0), **self.held}
+        return [] if current is None else sorted(node for node, held in known.items() if held < current.sequence)
 
     def push(self, node: str) -> None:
         """Send the present bundle to `node` if its own is older; one at a time."""

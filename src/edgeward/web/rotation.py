@@ -26,7 +26,7 @@ async def _prepare(platform: Platform, request: Request) -> Response:
 
 
 async def _activate(platform: Platform, request: Request) -> Response:
-    behind = platform.hub.trust.behind()
+    behind = _behind(platform)
     if behind and not body(request, Activate).force:
         raise NotYetTrusted(count=len(behind), nodes=", ".join(behind[:5]))
     issuer = await platform.authorities.activate(actor=actor(request), now=platform.now())
@@ -48,8 +48,12 @@ def _facts(platform: Platform, issuer: Issuer) -> dict[str, object]:
         "bundle": None if bundle is None else bundle.sequence,
         "anchors": 0 if bundle is None else len(bundle.anchors),
         "confirmed": sum(bundle is not None and number == bundle.sequence for number in held.values()),
-        "behind": platform.hub.trust.behind(),
+        "behind": _behind(platform),
     }
+
+
+def _behind(platform: Platform) -> list[str]:
+    return platform.hub.trust.behind(one.node for one in platform.hub.online())
 
 
 ROUTES = (
