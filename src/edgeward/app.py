@@ -189,8 +189,9 @@ class Services:
 
     async def _changed(self, change: Change) -> None:
         """Something that concerns the servers was changed, here or at another replica."""
-        if change.action == "ca.imported":
-            await self.authorities.refresh()
+        if change.action in ("ca.imported", "ca.activated", "trust.changed"):
+            await self.authorities.refresh(now())
+            self.hub.trust.changed()
         await self.kubeedge_tokens.load()
         await self.adoption.load()
         await self.reload()

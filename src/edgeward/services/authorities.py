@@ -154,13 +154,13 @@ class Authorities:
         await self._trust(now)
         return issuer
 
-    async def refresh(self) -> None:
+    async def refresh(self, now: datetime) -> None:
         """Sign with the issuer that another replica has made the active one."""
         active = await self._present_issuer()
         if active is not None and active.id != self.active.id:
             signer = await asyncio.to_thread(self._keys.signer, active.key)
             self._issuance.use(SigningIssuer.of(active, signer))
-        await self._trust()
+        await self._trust(now)
 
     @property
     def active(self) -> Issuer:

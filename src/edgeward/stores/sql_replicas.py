@@ -24,6 +24,8 @@ ACTIONS = (
     "authority.advertised",
     "server-certificate.changed",
     "ca.imported",
+    "ca.activated",
+    "trust.changed",
     "kubeedge-tokens.accepted",
     "kubeedge-adoption.changed",
 )
