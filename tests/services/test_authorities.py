@@ -60,7 +60,7 @@ def test_the_first_start_makes_a_ca_and_every_later_one_keeps_it() -> None:
         record = await store.by_serial(format(certificate.serial_number, "x"))
         assert record is not None
         assert (record.issuer_id, record.der, record.profile) == (first.id, first.certificate, "ca")
-        assert [r.action for r in await store.audit()] == ["ca.created"]
+        assert [r.action for r in await store.audit()] == ["ca.created", "trust.changed"]
         await store.close()
 
     run(story())

@@ -281,14 +281,14 @@ def test_the_audit_log_in_pages() -> None:
         for n in range(3):
             await d.w.token(f"edge-{n}")
         _, records = await d.call("GET", "/v1/audit")
-        assert [r["n"] for r in records] == [1, 2, 3, 4]
-        assert records[0]["action"] == "ca.created"
-        assert records[1]["facts"]["node"] == "edge-0"
+        assert [r["n"] for r in records] == [1, 2, 3, 4, 5]
+        assert [r["action"] for r in records[:2]] == ["ca.created", "trust.changed"]
+        assert records[2]["facts"]["node"] == "edge-0"
         assert RFC_3339.fullmatch(records[0]["at"])
         assert re.fullmatch(r"[0-9a-f]{64}", records[0]["hash"])
-        assert [r["n"] for r in (await d.call("GET", "/v1/audit?after=2"))[1]] == [3, 4]
-        assert await d.call("GET", "/v1/audit?after=4") == (200, [])
-        assert len((await d.call("GET", "/v1/audit?after=x"))[1]) == 4
+        assert [r["n"] for r in (await d.call("GET", "/v1/audit?after=2"))[1]] == [3, 4, 5]
+        assert await d.call("GET", "/v1/audit?after=5") == (200, [])
+        assert len((await d.call("GET", "/v1/audit?after=x"))[1]) == 5
 
     story(tell)
 
