@@ -16,8 +16,14 @@ from edgeward.web.openapi import OPERATIONS, document, path_of
 
 DOCUMENT = json.loads(msgspec.json.encode(document(ROUTES)))
 
-IMPORTED = {("POST", "/v1/ca/import"), ("POST", "/v1/kubeedge/export"), ("PUT", "/v1/tokens/standing")}
-"""What changes the authority itself: `tests.web.test_api` and those of its own front-ends call them."""
+IMPORTED = {
+    ("POST", "/v1/ca/import"),
+    ("POST", "/v1/ca/prepare"),
+    ("POST", "/v1/ca/activate"),
+    ("POST", "/v1/kubeedge/export"),
+    ("PUT", "/v1/tokens/standing"),
+}
+"""What changes the authority itself: `tests.web.test_api`, `test_rotation` and those of its own front-ends call them."""
 
 
 def test_it_is_a_valid_document() -> None:

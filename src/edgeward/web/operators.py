@@ -25,6 +25,8 @@ LOCAL = frozenset(
         ("POST", "/v1/operators"),
         ("POST", "/v1/ca/export"),
         ("POST", "/v1/ca/import"),
+        ("POST", "/v1/ca/prepare"),
+        ("POST", "/v1/ca/activate"),
         ("POST", "/v1/kubeedge/export"),
         ("PUT", "/v1/tokens/standing"),
     }

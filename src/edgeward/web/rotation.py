@@ -20,12 +20,14 @@ class Activate(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def _prepare(platform: Platform, request: Request) -> Response:
+    """Make the CA that is to follow, and tell every agent to trust it."""
     issuer = await platform.authorities.prepare(body(request, Prepare).name, actor=actor(request), now=platform.now())
     platform.hub.trust.changed()
     return json(_facts(platform, issuer), 201)
 
 
 async def _activate(platform: Platform, request: Request) -> Response:
+    """Sign with the prepared CA from now on."""
     behind = _behind(platform)
     if behind and not body(request, Activate).force:
         raise NotYetTrusted(count=len(behind), nodes=", ".join(behind[:5]))
@@ -36,6 +38,7 @@ async def _activate(platform: Platform, request: Request) -> Response:
 
 
 async def _trust(platform: Platform, request: Request) -> Response:
+    """The trust bundle, and which devices have confirmed it."""
     return json(_facts(platform, platform.authorities.active))
 
 
