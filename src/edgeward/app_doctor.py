@@ -29,7 +29,7 @@ class Network:
     pair: doctor.Pair | None = None
 
     def resolve(self, host: str, port: int) -> Resolution:
-        return doctor.resolve(host, port)
+        return doctor.resolve(host, port, max(self.seconds, 10.0))
 
     def connect(self, addresses: Sequence[Address]) -> Sequence[Connected]:
         """All at once, so that a dead address delays the others by nothing."""

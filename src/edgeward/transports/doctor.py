@@ -9,6 +9,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -100,11 +101,22 @@ class _Wire:
         return octets
 
 
-def resolve(host: str, port: int) -> Resolution:
-    """The addresses of `host`: its own if it is one, else the resolver's, IPv6 and IPv4 in its order, `MAX_ADDRESSES` at most."""
+def resolve(host: str, port: int, seconds: float) -> Resolution:
+    """The addresses of `host`: its own if it is one, else the resolver's, IPv6 and IPv4 in its order, `MAX_ADDRESSES` at most.
+
+    The resolver has no time limit of its own that a program could set: after `seconds` it is left to itself.
+    """
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host.partition("%")[0])
         return Resolution(addresses=(Address(host=host, port=port),))
+    found: list[Resolution] = []
+    asking = threading.Thread(target=lambda: found.append(_looked_up(host, port)), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return found[0] if found else Resolution(failure="failed", why=f"no answer within {seconds:g} s")
+
+
+def _looked_up(host: str, port: int) -> Resolution:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:

@@ -81,6 +81,7 @@ def judge(question: Question, contact: Contact, look: Look, refused_request: Req
         client.judge(case)
         answers.kind(case, token_given=question.token is not None, connect=question.connect)
         contact = replace(contact, asked_for_token=tuple(_questions(question, case, token, look, refused_request)))
+        reach.unfinished(case)
         reach.aside(case)
         if case.trust.source == "first-use":
             case.add("no-trust-given", {"store": "the CA that the server itself gives out"})

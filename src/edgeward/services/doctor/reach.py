@@ -159,3 +159,20 @@ def versions(case: Case) -> None:
         case.add("only-tls13")
     if contact.ancient is not None and contact.ancient.certificates and main.certificates:
         case.add("old-versions-too", {"versions": f"{contact.ancient.version}"})
+
+
+def unfinished(case: Case) -> None:
+    """Why the handshake of an edge did not succeed although the server showed a certificate, where nothing else has said so."""
+    main = case.contact.main
+    if main is None or not main.certificates or any(one.severity is Severity.ERROR for one in case.findings):
+        return
+    if main.outcome is Outcome.ALERT and main.alert is not None and main.alert.sender == "server":
+        means = meaning(main.alert.code)
+        facts = {"alert": means.name, "meaning": means.words, "go_alert": means.go, "java_alert": means.name}
+        case.add("handshake-refused", facts)
+    elif not main.finished and main.outcome is Outcome.SILENT:
+        case.add("silent", {"seconds": f"{main.seconds:.0f}", "local": main.local})
+    elif not main.finished and main.outcome is Outcome.CLOSED:
+        case.add("closed-at-once", {"local": main.local}, why=("It did so after it had shown its certificate.",))
+    elif not main.finished and main.outcome is Outcome.OURS:
+        case.add("handshake-broken", {"detail": main.reason.lower().replace("_", " ")})

@@ -116,6 +116,13 @@ ENTRIES = (
         ),
     ),
     error(
+        "handshake-broken",
+        Side.SERVER,
+        "the handshake cannot be completed: what the server sent is not sound ({detail})",
+        why=("That is a fault in the server's TLS, or something between changes what it sends.",),
+        remedies=(("openssl", "openssl s_client -connect {address} -msg -trace", "the handshake as OpenSSL sees it, to show to whoever runs the server"),),
+    ),
+    error(
         "server-key-mismatch",
         Side.SERVER,
         "the server does not hold the private key of the certificate that it shows: its signature does not verify",
