@@ -23,7 +23,7 @@ import psycopg
 from psycopg import conninfo, errors
 
 from edgeward.errors import OutcomeUnknown, StoreUnavailable, UsageError
-from edgeward.stores import version
+from edgeward.stores import sql, version
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Duplicate, Lost, Parameters, Writer
@@ -36,6 +36,10 @@ MIGRATING = WRITING + 1
 
 READERS = 4
 """Connections for reading: an admission makes two or three reads of under a millisecond each."""
+
+SEEN_AT_ONCE = """
+UPDATE device SET last_seen = seen.at FROM unnest(%s::text[], %s::bigint[]) AS seen (name, at) WHERE device.name = seen.name"""
+"""When a whole fleet was last seen is written every half minute: one statement for a thousand nodes, not a thousand."""
 
 PATIENCE = 4.0
 """Seconds for which a write or a read tries to get a connection. A database that restarts in that time is not noticed; one that is away
@@ -208,7 +212,13 @@ class _PostgresEngine:
             if len(rows) == 1:
                 return max(connection.execute(_translated(statement), rows[0]).rowcount, 0)
             cursor = connection.cursor()
-            cursor.executemany(_translated(statement), rows)
+            if statement == sql.SEEN:
+                moments = {
+                    row["name"]: row["at"] for row in rows
+                }  # a node's last one counts, as when they come one by one
+                cursor.execute(SEEN_AT_ONCE, (list(moments), list(moments.values())))
+            else:
+                cursor.executemany(_translated(statement), rows)
             return max(cursor.rowcount, 0)
 
     def query(self, statement: str, row: Parameters) -> list[Row]:
