@@ -63,7 +63,7 @@ def test_t47_what_stands_in_the_way_is_refused_and_not_written_through(tmp_path,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_t47_what_stands_at_the_temporary_name_is_refused(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "00" * n)
+    monkeypatch.setattr(files.os, "urandom", bytes)
     place(kind, tmp_path / ".key.0000000000000000.part", tmp_path / "elsewhere")
     with pytest.raises(InsecureFile):
         files.write_private(tmp_path / "key", b"secret")
