@@ -523,3 +523,11 @@ def test_a_command_that_does_not_exist_is_answered_with_the_one_that_does(typed:
 def test_a_request_says_what_it_asks_for(here: Path) -> None:
     done = run("csr", "new", "web.csr", "--new-key", "web.key", "--no-password", "--subject", "CN=web.example")
     assert "web.csr: request for CN=web.example, web.example, with its new key in web.key" in done.err
+
+
+def test_a_token_is_no_asn1_and_that_is_said(here: Path) -> None:
+    (here / "token.txt").write_text(seeds.TOKEN)
+    done = run("inspect", "--asn1", "token.txt")
+    assert done.status == 65
+    assert "token.txt holds no ASN.1, but 1 KubeEdge join token" in done.err
+    assert seeds.TOKEN[70:] not in done.err

@@ -7,7 +7,6 @@ import gc
 import importlib
 import os
 import sys
-import traceback
 import warnings
 from typing import Any
 
@@ -124,7 +123,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:  # the outermost shell: whatever it is, no traceback reaches the person unasked
         if os.environ.get("EDGEWARD_DEBUG"):
-            traceback.print_exc()
+            importlib.import_module("traceback").print_exc()
         say_error(
             f"internal error: {type(error).__name__}: {error}",
             "this is a bug in edgeward; run it again with EDGEWARD_DEBUG=1 to see where",

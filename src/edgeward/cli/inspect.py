@@ -11,7 +11,7 @@ import click
 
 from edgeward.cli import reading
 from edgeward.errors import EdgewardError, InputError, PasswordNeeded, printable
-from edgeward.pki.formats.item import Item, Kind, leaves
+from edgeward.pki.formats.item import Item, Kind, leaves, summary
 from edgeward.pki.inspect import describe, text
 from edgeward.pki.inspect.report import Report
 
@@ -141,9 +141,10 @@ def _draw(name: str, items: list[Item], *, several: bool) -> None:
         for top in items
         for item in (leaves([top]) if top.kind in {Kind.JKS, Kind.JCEKS} or not top.data else [top])
     ]
+    drawn = [item for item in drawn if item.data and item.kind is not Kind.KUBEEDGE_TOKEN]
+    if not drawn:
+        raise InputError(problem=f"{printable(name)} holds no ASN.1, but {summary(leaves(items))}")
     for item in drawn:
-        if item.kind is Kind.KUBEEDGE_TOKEN or not item.data:
-            continue
         sys.stdout.write(f"{item.kind.words}{f' ({item.origin})' if item.origin else ''}\n")
         for line in drawing.lines(item.data, item.kind):
             sys.stdout.write(f"{line}\n")
