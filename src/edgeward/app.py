@@ -153,7 +153,7 @@ class Services:
             adopt=self.adoption.adopt,
             bundle=lambda: self.authorities.bundle,
             settings=app_settings.hub(settings.hub),
-            delivery_settings=app_settings.delivery(settings.delivery),
+            delivery_settings=app_settings.delivery(settings.delivery, settings.hub.message_limit),
         )
         self.registrar = Registrar(
             store,

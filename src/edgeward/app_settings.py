@@ -17,8 +17,8 @@ def hub(section: config.HubSection) -> serve.Settings:
     )
 
 
-def delivery(section: config.Delivery) -> courier.Settings:
-    """`[delivery]`."""
+def delivery(section: config.Delivery, largest: int) -> courier.Settings:
+    """`[delivery]`; `largest`: octets of one message."""
     return courier.Settings(
         bounds=Bounds(messages=section.queue_messages, octets=section.queue_octets),
         lifetime=timedelta(hours=section.lifetime_hours),
@@ -26,4 +26,5 @@ def delivery(section: config.Delivery) -> courier.Settings:
         sends=section.sends,
         receipts_for=timedelta(hours=section.receipt_hours),
         receipts=section.receipts,
+        largest=largest,
     )

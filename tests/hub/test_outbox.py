@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -201,14 +201,18 @@ class Delivery(RuleBasedStateMachine):
         self.seen: list[str] = []  # what the node received, first receptions only
         self.acknowledged: set[str] = set()
         self.unanswered: list[str] = []
+        self.once: set[str] = set()  # sent on this connection and not to be sent again
 
     def perform(self, orders: Sequence[Order]) -> None:
         for order in orders:
             match order:
                 case Send(outbound):
                     assert self.outbox is not None and self.outbox.slot is not Slot.CLOSED
+                    assert outbound.msg_id not in self.once
                     if outbound.acknowledge:
                         self.unanswered = [outbound.msg_id]
+                    else:
+                        self.once.add(outbound.msg_id)
                     if outbound.msg_id not in self.seen:
                         self.seen.append(outbound.msg_id)
                 case End():
@@ -234,23 +238,29 @@ class Delivery(RuleBasedStateMachine):
         found = list(self.queue.values())[: limit + len(self.outbox._aside)]  # type: ignore[union-attr]
         self.perform(self.outbox.loaded(found, len(found) == len(self.queue), self.at))  # type: ignore[union-attr]
 
+    @precondition(lambda self: self.outbox is None)
     @rule()
     def the_node_connects(self) -> None:
-        if self.outbox is not None:
-            self.perform(self.outbox.lost())
-        self.outbox, self.loads, self.unanswered = Outbox("edge-1"), 0, []
+        self.outbox, self.loads, self.unanswered, self.once = Outbox("edge-1"), 0, [], set()
         self.perform(self.outbox.start())
 
     @precondition(lambda self: self.outbox is not None)
-    @rule()
-    def the_node_goes(self) -> None:
-        self.perform(self.outbox.lost())  # type: ignore[union-attr]
+    @rule(how=st.sampled_from(["it goes", "it goes", "it connects again", "the hub dies"]))
+    def the_connection_ends(self, how: str) -> None:
+        if how == "the hub dies":  # what was not written is lost; the queue is not
+            self.unwritten = []
+        else:
+            self.perform(self.outbox.lost())  # type: ignore[union-attr]
         self.outbox, self.loads, self.unanswered = None, 0, []
+        if how == "it connects again":
+            self.the_node_connects()
 
     @precondition(lambda self: self.outbox is not None and self.unanswered)
     @rule(state=st.sampled_from([State.ACKNOWLEDGED, State.ACKNOWLEDGED, State.FAILED]))
     def the_node_answers(self, state: State) -> None:
-        self.perform(self.outbox.answered(self.unanswered[0], state, "OK", self.at))  # type: ignore[union-attr]
+        orders = self.outbox.answered(self.unanswered[0], state, "OK", self.at)  # type: ignore[union-attr]
+        self.once.update(order.outbound.msg_id for order in orders if isinstance(order, End))
+        self.perform(orders)
 
     @rule()
     def the_disk_writes(self) -> None:
@@ -261,11 +271,6 @@ class Delivery(RuleBasedStateMachine):
                 self.acknowledged.add(end.outbound.msg_id)
             if self.outbox is not None:
                 self.perform(self.outbox.written(end.outbound.msg_id, self.at))
-
-    @rule()
-    def the_hub_dies(self) -> None:
-        """What was not written is lost; the queue is not."""
-        self.outbox, self.loads, self.unanswered, self.unwritten = None, 0, [], []
 
     @precondition(lambda self: self.outbox is not None)
     @rule(seconds=st.sampled_from([0.01, 1.0, RETRY, 30.0]))
@@ -291,6 +296,8 @@ class Delivery(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With a node that answers everything, the queue runs dry."""
+        if self.outbox is not None:
+            self.the_connection_ends("it goes")
         self.the_node_connects()
         for _ in range(20 * len(self.put) + 20):
             if self.loads:
@@ -307,6 +314,18 @@ class Delivery(RuleBasedStateMachine):
 
 
 TestDelivery = Delivery.TestCase
+TestDelivery.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_what_has_ended_and_is_not_written_yet_is_not_sent_again_though_the_store_still_shows_it() -> None:
+    one = Outbox("edge-1")
+    one.start()
+    plain = message("p", acknowledge=False)
+    one.offer(plain, 0.0)
+    assert sent(one.loaded([plain], True, 0.0)) == ["p"]
+    assert sent(one.loaded([plain], True, 0.0)) == []
+    one.written("p", 0.0)
+    assert one._ending == set()
 
 
 @given(st.lists(st.tuples(st.sampled_from(Happening), st.floats(0, 100)), max_size=50))

@@ -465,6 +465,8 @@ def test_messages_that_cannot_be_sent() -> None:
             await d.refused(400, "bad-request", "POST", "/v1/messages", body | wrong)
         await d.refused(400, "bad-name", "POST", "/v1/messages", body | {"node": "Edge"})
         await d.refused(400, "bad-request", "POST", "/v1/messages", {"node": "edge-1"})
+        d.hub.courier.settings = Settings(largest=1000)
+        await d.refused(413, "too-large", "POST", "/v1/messages", body | {"content": "x" * 1000})
         await d.refused(404, "not-found", "GET", "/v1/messages/nobody")
         await d.refused(404, "not-found", "DELETE", "/v1/messages/nobody")
         for query in ("live=2", "live=", "before=x", "limit=5000", "limit=1&limit=2", "other=1", "node=%00"):

@@ -218,6 +218,24 @@ func main() {
 	tok := strings.SplitN(strings.TrimSpace(string(tb)), ".", 2)[1]
 	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: *c}, Timeout: 60 * time.Second}
 	nodes = make([]*node, *n)
+	early := make([]atomic.Pointer[node], *n) // those that are there: they keep alive while others still enrol
+	go func() { // one keepalive per node and interval
+		gap := time.Duration(float64(*beat) / float64(*n))
+		at := time.Now()
+		for i := 0; !stop.Load(); i++ {
+			if s := time.Until(at); s > 0 {
+				time.Sleep(s)
+			}
+			at = at.Add(gap)
+			x := early[i%*n].Load()
+			if x == nil {
+				continue
+			}
+			if cn := x.conn.Load(); cn != nil && x.say(cn, keepalive()) == nil {
+				atomic.AddInt64(&beats, 1)
+			}
+		}
+	}()
 	var next int64 = -1
 	var wg sync.WaitGroup
 	for w := 0; w < *c; w++ {
@@ -236,6 +254,7 @@ func main() {
 				}
 				x.connect()
 				nodes[i] = x
+				early[i].Store(x)
 			}
 		}()
 	}
@@ -244,19 +263,6 @@ func main() {
 	var lat, ans []float64
 	go collect(latencies, &lat)
 	go collect(answers, &ans)
-	go func() { // one keepalive per node and interval
-		gap := time.Duration(float64(*beat) / float64(*n))
-		at := time.Now()
-		for i := 0; !stop.Load(); i++ {
-			if s := time.Until(at); s > 0 {
-				time.Sleep(s)
-			}
-			at = at.Add(gap)
-			if cn := nodes[i%*n].conn.Load(); cn != nil && nodes[i%*n].say(cn, keepalive()) == nil {
-				atomic.AddInt64(&beats, 1)
-			}
-		}
-	}()
 	time.Sleep(*idle)
 	fmt.Printf("begin\n")
 	var churning atomic.Bool

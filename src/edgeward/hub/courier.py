@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from edgeward.errors import EdgewardError, InternalError, printable
+from edgeward.errors import Busy, EdgewardError, TooLarge, printable
 from edgeward.hub.outbox import RETRY, SENDS, WINDOW, WINDOW_OCTETS, End, Load, Order, Outbox, Send, Tried
 from edgeward.model import message as messages
 from edgeward.model.delivery import DELETE, Bounds, Outbound, Outcome, Receipt, State
@@ -72,6 +72,8 @@ class Settings:
     """For how long it is known what became of a message, and its id recognised."""
     receipts: int = 200_000
     """How many receipts are kept at most."""
+    largest: int = 32 * 1024 * 1024
+    """Octets of one message; an edge takes no more."""
 
 
 class Settlement(NamedTuple):
@@ -168,7 +170,9 @@ class Courier:
     async def post(self, outbound: Outbound) -> Put:
         """Put a message into its node's queue, durably, and send it when its turn comes. Raises what refuses it."""
         if self._stopped:
-            raise InternalError(problem="a message after the hub was shut down")
+            raise Busy(what="the hub is shutting down")
+        if len(outbound.wire) > self.settings.largest:
+            raise TooLarge(what="the message", limit=self.settings.largest)
         future: asyncio.Future[Put] = asyncio.get_running_loop().create_future()
         self._puts.append((outbound, future))
         self._wake()
