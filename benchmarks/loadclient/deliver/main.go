@@ -219,7 +219,7 @@ func main() {
 	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: *c}, Timeout: 60 * time.Second}
 	nodes = make([]*node, *n)
 	early := make([]atomic.Pointer[node], *n) // those that are there: they keep alive while others still enrol
-	go func() { // one keepalive per node and interval
+	go func() {                               // one keepalive per node and interval
 		gap := time.Duration(float64(*beat) / float64(*n))
 		at := time.Now()
 		for i := 0; !stop.Load(); i++ {
