@@ -147,3 +147,10 @@ def test_unknown_usages_and_purposes_are_said() -> None:
 def test_weak_and_unknown_kinds_of_key_are_not_made(kind: str) -> None:
     with pytest.raises(UsageError):
         generate.new(kind)
+
+
+def test_an_address_with_nested_comments_is_refused_and_not_followed() -> None:
+    """Found by the fuzzer: the library reads comments by recursion."""
+    for depth in (1, 100, 3000):
+        with pytest.raises(BadName):
+            requests.alternative_name(f"email:{'(' * depth}a@b")

@@ -41,6 +41,7 @@ _MAPPED = (
     UnsupportedAlgorithm,
     InvalidSignature,
     OverflowError,
+    RecursionError,  # an address with a thousand nested comments
     KeyError,  # a TLS feature that the library has no name for
     OpenSSLError,  # "unknown OpenSSL error" for some malformed keys
 )

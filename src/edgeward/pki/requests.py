@@ -205,6 +205,10 @@ def _ip(value: str) -> x509.GeneralName:
 def _email(value: str) -> x509.GeneralName:
     if not value.isascii() or value.count("@") != 1 or value.startswith("@") or value.endswith("@") or " " in value:
         raise ValueError("it is not of the form name@host")
+    if (
+        len(value) > 320 or "(" in value
+    ):  # RFC 5321 section 4.5.3.1; the library reads nested comments by recursion, without end
+        raise ValueError("it is longer than any address, or has a comment")
     return x509.RFC822Name(value)
 
 
