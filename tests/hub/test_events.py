@@ -179,19 +179,20 @@ def test_a_right_clock_is_no_event():
     assert [one.event for one in history] == ["online"] and abs(device.clock_skew_ms) < 5000
 
 
-def test_an_answer_that_was_waited_for_is_a_delivery_and_no_message_to_subscribers():
+def test_an_answer_is_a_message_and_its_delivery_follows_once_it_is_durable():
     async def scene(one):
         edge = await one.connect("edge-1")
         with one.hub.watch(Wanted(types=frozenset({MESSAGE, DELIVERY}))) as watch:
             await one.hub.send("edge-1", message("a"))
             got = await edge.receive()
             edge.say("response", parent=got.msg_id, content="OK")
-            first = await anext(watch)
+            first, second = await anext(watch), await anext(watch)
             edge.say("response", parent="who", content="OK")
-            second = await anext(watch)
-        return first, second
+            third = await anext(watch)
+        return first, second, third
 
-    first, second = run(scene, "edge-1")
-    assert (first.type, first.node, first.msg_id, first.state) == (DELIVERY, "edge-1", "a", "acknowledged")
-    assert (second.type, second.message.parent_msg_id) == (MESSAGE, "who")
-    assert first.at <= now()
+    first, second, third = run(scene, "edge-1")
+    assert (first.type, first.message.parent_msg_id, bytes(first.message.content)) == (MESSAGE, "a", b'"OK"')
+    assert (second.type, second.node, second.msg_id, second.state) == (DELIVERY, "edge-1", "a", "acknowledged")
+    assert (third.type, third.message.parent_msg_id) == (MESSAGE, "who")
+    assert second.at <= now()

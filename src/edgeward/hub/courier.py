@@ -237,22 +237,19 @@ class Courier:
         if line is not None:
             self._carry_out(line, line.outbox.lost())
 
-    def answered(self, node: str, message: Message) -> bool:
-        """A node sent an answer; whether it is one to a message under way."""
+    def answered(self, node: str, message: Message) -> None:
+        """A node sent what may be the answer to a message under way."""
         line = self._lines.get(node)
         if line is None:
-            return False
+            return
         operation = message.route.operation
         if operation == messages.RESPONSE:
             state = State.ACKNOWLEDGED
         elif operation == messages.ERROR:
             state = State.FAILED
         else:
-            return False
-        parent = message.header.parent_msg_id
-        orders = line.outbox.answered(parent, state, message, self._clock())
-        self._carry_out(line, orders)
-        return bool(orders)
+            return
+        self._carry_out(line, line.outbox.answered(message.header.parent_msg_id, state, message, self._clock()))
 
     def refused(self, node: str) -> None:
         """A node was revoked, and with it what waited for it."""

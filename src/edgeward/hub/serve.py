@@ -485,8 +485,8 @@ class Hub:
                 self._gone(attendance, cause)
 
     def _upward(self, node: str, message: Message) -> None:
-        if message.header.parent_msg_id and self.courier.answered(node, message):
-            return
+        if message.header.parent_msg_id:
+            self.courier.answered(node, message)
         if message.route.resource == RESOURCE and message.route.operation == "query":
             self.trust.asked(node, message)
             return

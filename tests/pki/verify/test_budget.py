@@ -22,9 +22,9 @@ ROOT = ca("CN=Root")
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    start = time.perf_counter()
+    start = time.process_time()
     yield
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
 
 
 @pytest.mark.parametrize("same_subject", [True, False])

@@ -88,7 +88,7 @@ def test_mappings_that_multiply_stay_small() -> None:
         cross = mappings(*((one, other) for one in every for other in every))
         chain.append(ca(f"CN=Level {level}", above, policies(*every), cross))
     end = leaf(chain[-1], policies(*every))
-    start = time.perf_counter()
+    start = time.process_time()
     verdict = judge(end, [ROOT], chain, explicit())
     assert verdict.valid
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
