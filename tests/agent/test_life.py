@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -165,16 +166,35 @@ def test_t60_the_hook_runs_once_for_each_certificate_without_a_shell(ca, hub, tm
 
 
 @pytest.mark.parametrize(
-    ("command", "words"),
+    ("command", "time", "words"),
     [
-        (("/nowhere/at-all",), "No such file"),
-        ((sys.executable, "-c", "import sys; sys.exit(3)"), "it ended with status 3"),
-        ((sys.executable, "-c", "while True: print('x' * 1000)"), "longer than 0.5 s"),
+        (("/nowhere/at-all",), DEADLINE, "No such file"),
+        ((sys.executable, "-c", "import sys; sys.exit(3)"), DEADLINE, "it ended with status 3"),
+        ((sys.executable, "-c", "while True: print('x' * 1000)"), 0.0, "longer than 0 s"),  # over before it began
     ],
 )
-def test_a_hook_that_fails_is_said_and_bounded(command, words):
+def test_a_hook_that_fails_is_said_and_bounded(command, time, words):
     with pytest.raises(HookFailed, match=words):
-        asyncio.run(hook.run(command, {}, time=0.5 if "longer" in words else 20))
+        asyncio.run(hook.run(command, {}, time=time))
+
+
+def test_what_a_hook_says_without_end_is_bounded(caplog):
+    """It ends by itself after 4 MB, far more than a pipe and every buffer hold: all of it was read, and little was kept."""
+    caplog.set_level("INFO", "edgeward.agent")
+    asyncio.run(hook.run((sys.executable, "-c", "for n in range(4000): print('x' * 1000)"), {}, time=DEADLINE))
+    said = [record.getMessage() for record in caplog.records if "xxx" in record.getMessage()]
+    assert len(said) == 2 and sum(map(len, said)) < 3000
+
+
+def test_a_daemon_that_a_hook_starts_is_not_waited_for_and_lives(tmp_path):
+    """As a service's start script leaves one, with the hook's own output in its hands."""
+    daemon = "import time, pathlib, sys, os; pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(600)"
+    script = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {daemon!r}, sys.argv[1]], start_new_session=True)\n"
+        "import pathlib\nwhile not pathlib.Path(sys.argv[1]).exists() or not pathlib.Path(sys.argv[1]).read_text(): pass"
+    )
+    asyncio.run(hook.run((sys.executable, "-c", script, str(tmp_path / "pid")), {}, time=DEADLINE))
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)  # fails when it is gone
 
 
 def test_what_a_hook_leaves_behind_is_killed_with_it(tmp_path):

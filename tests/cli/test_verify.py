@@ -8,7 +8,9 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from edgeward.cli import reading
 from edgeward.cli.verify import command
+from edgeward.errors import UsageError
 from tests.pki.verify.support import NOW, Made, ca, crl, leaf, ocsp_response
 
 ROOT = ca("CN=Root")
@@ -125,3 +127,9 @@ class TestVerify:
         result = run("--help")
         assert result.exit_code == 0
         assert "edgeward verify edge.crt --ca rootCA.crt" in result.output
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_is_none_or_out_of_range(text):
+    with pytest.raises(UsageError, match="is not a time"):
+        reading.moment(text)

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeward.cli.doctor import address, patient
+from edgeward.cli import reading
+from edgeward.cli.address import Server, server
+from edgeward.cli.doctor import patient
 from edgeward.errors import UsageError
 
 SERVERS = {
@@ -15,14 +17,15 @@ SERVERS = {
     "https://cloud.example.com:10002/ca.crt": ("https", "cloud.example.com", 10002),
     "https://cloud.example.com": ("https", "cloud.example.com", 443),
     "wss://cloud.example.com:10000/e632/edge-1/events": ("wss", "cloud.example.com", 10000),
-    "bücher.example:443": ("", "bücher.example", 443),
+    "bücher.example:443": ("", "xn--bcher-kva.example", 443),
 }
 
 
 @pytest.mark.parametrize(("thing", "means"), SERVERS.items())
 def test_a_server(thing: str, means: tuple[str, str, int]) -> None:
     assert patient((thing,)) == "server"
-    assert address(thing) == means
+    scheme, host, port = means
+    assert server(thing) == Server(scheme=scheme, host=host, port=port)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,11 @@ def test_what_is_neither_file_nor_server_is_a_usage_error(thing: str) -> None:
         patient((thing,))
 
 
-def test_a_port_that_is_none() -> None:
+@pytest.mark.parametrize(
+    "text", ["host:70000", "host:0", "b..c:443", f"{'a' * 64}.example:443", f"https://{'ü' * 64}/"]
+)
+def test_a_port_or_a_host_that_cannot_be(text: str) -> None:
     with pytest.raises(UsageError):
-        address("host:70000")
+        server(text)
+    with pytest.raises(UsageError):
+        reading.server(text)

@@ -1,6 +1,7 @@
 """A finding can be printed as it is, whatever a peer put into it."""
 
-from edgeward.model.finding import Finding, Remedy, Severity, Side
+from edgeward.model.finding import Finding, Remedy, Side
+from edgeward.pki.severity import Severity
 
 
 def test_what_comes_from_a_peer_cannot_steer_a_terminal() -> None:

@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeward.pki import lint
 from edgeward.pki.inspect import certificate_warnings
-from edgeward.pki.inspect.report import ERROR, NOTE, WARNING
+from edgeward.pki.lint import ERROR, NOTE, WARNING
 from edgeward.testing import authority
 
 pytestmark = pytest.mark.filterwarnings("ignore:Attribute's length")

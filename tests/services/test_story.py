@@ -7,7 +7,7 @@ import pytest
 
 from edgeward.model.device import Device
 from edgeward.model.failure import Failure, Learnt, Listener, Shown
-from edgeward.model.finding import Severity
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.story import Circumstances, covers, judge
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)

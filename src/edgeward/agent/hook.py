@@ -19,14 +19,40 @@ TIME = 60.0
 """Seconds that a hook may take; then it and its children are killed."""
 
 _SAID = 2000
-"""Characters of its output that are logged."""
+"""Octets of its output that are logged."""
+
+_LAST_WORDS = 1.0
+"""Seconds for which output is still read when it has ended, should something that it left behind hold on to it."""
+
+
+class _Hook(asyncio.SubprocessProtocol):
+    """What a hook says, the beginning kept and the rest thrown away, and when it ends."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.said = b""
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.silent: asyncio.Future[None] = loop.create_future()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.said += data[: _SAID - len(self.said)]
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        self.silent.set_result(None)
+
+    def process_exited(self) -> None:
+        self.ended.set_result(None)
 
 
 async def run(command: Sequence[str], facts: Mapping[str, str], *, time: float = TIME) -> None:
-    """Run `command` with `facts` added to this process's environment, and wait for its end. Raises `HookFailed`."""
+    """Run `command` with `facts` added to this process's environment, and wait for its end, at most `time` seconds. Raises `HookFailed`.
+
+    Its children end with it. A daemon that it starts in a session of its own goes on, and is not waited for.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in ("NOTIFY_SOCKET", "WATCHDOG_USEC")}
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, hook = await asyncio.get_running_loop().subprocess_exec(
+            _Hook,
             *command,
             env={**environment, **facts},
             stdin=asyncio.subprocess.DEVNULL,
@@ -38,25 +64,17 @@ async def run(command: Sequence[str], facts: Mapping[str, str], *, time: float =
         raise HookFailed(command=command[0], why=getattr(error, "strerror", None) or str(error)) from error
     try:
         async with asyncio.timeout(time):
-            said = await _read(process)
-            status = await process.wait()
+            await asyncio.shield(hook.ended)
     except TimeoutError as error:
         raise HookFailed(command=command[0], why=f"it took longer than {time:g} s and was killed") from error
     finally:  # also when we are stopped: what it left behind goes with it
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-    for line in said.splitlines():
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        await hook.ended
+        await asyncio.wait((hook.silent,), timeout=_LAST_WORDS)
+        transport.close()
+    for line in hook.said.decode("utf-8", "replace").splitlines():
         _log.info("%s: %s", printable(command[0]), printable(line, 500))
-    if status != 0:
+    if status := transport.get_returncode():
         raise HookFailed(command=command[0], why=f"it ended with status {status}")
     _log.info("the hook %s is done", printable(command[0]))
-
-
-async def _read(process: asyncio.subprocess.Process) -> str:
-    """What it says until it closes its output: the beginning is kept, the rest is thrown away."""
-    kept = b""
-    if process.stdout is not None:
-        while piece := await process.stdout.read(4096):
-            kept += piece[: _SAID - len(kept)]
-    return kept.decode("utf-8", "replace")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import click
 
+from edgeward.cli.address import Server, server
 from edgeward.cli.options import data_option, json_option, print_json
 from edgeward.errors import UsageError, printable
 from edgeward.model.diagnosis import Diagnosis
-from edgeward.model.finding import Finding, Severity, Side
+from edgeward.model.finding import Finding, Side
+from edgeward.pki.severity import Severity
 
 PATIENTS = {
     "authority": "edgeward.cli.doctor_authority",
@@ -24,12 +26,8 @@ PATIENTS = {
     "text": "edgeward.cli.doctor_text",
 }
 
-_HOST = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[^\s/:@\[\]]{1,255}"
-_SERVER = re.compile(rf"(?:(?P<scheme>https|wss|tls)://)?(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})(?:/\S*)?")
-_URL = re.compile(rf"(?P<scheme>https|wss|tls)://(?P<host>{_HOST})(?:/\S*)?")
 _BARE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+|localhost|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 
-_MARKS = {Severity.ERROR: ("✗", "red"), Severity.WARNING: ("!", "yellow"), Severity.NOTE: ("·", "cyan")}
 _SIDES = {Side.CLIENT: "the client's side", Side.SERVER: "the server's side", Side.NETWORK: "in between"}
 
 
@@ -39,9 +37,7 @@ class Asked:
 
     things: tuple[str, ...]
     data: Path
-    scheme: str = ""
-    host: str = ""
-    port: int = 0
+    server: Server | None = None
     ca: tuple[str, ...] = ()
     crl: tuple[str, ...] = ()
     cert: str | None = None
@@ -66,7 +62,7 @@ def patient(things: tuple[str, ...]) -> str:
         return "text"
     if all(_exists(thing) for thing in things):
         return "files"
-    if len(things) == 1 and (_SERVER.fullmatch(things[0]) or _URL.fullmatch(things[0])):
+    if len(things) == 1 and server(things[0]) is not None:
         return "server"
     if missing := [thing for thing in things if _exists(thing)]:
         other = next(thing for thing in things if thing not in missing)
@@ -84,18 +80,6 @@ def _exists(thing: str) -> bool:
         return os.path.lexists(thing)
     except (OSError, ValueError):
         return False
-
-
-def address(thing: str) -> tuple[str, str, int]:
-    """Scheme (or empty), host and port of a server as typed. Raises `UsageError` for a port that is none."""
-    found = _SERVER.fullmatch(thing) or _URL.fullmatch(thing)
-    if found is None:
-        raise UsageError(problem=f"{printable(thing)} is not HOST:PORT")
-    parts = found.groupdict()
-    port = int(parts.get("port") or 443)
-    if not 1 <= port <= 65535:
-        raise UsageError(problem=f"{port} is not a port: it has 1 to 65535")
-    return parts["scheme"] or "", parts["host"].strip("[]"), port
 
 
 @click.command()
@@ -147,8 +131,7 @@ def command(things: tuple[str, ...], as_json: bool, **options: object) -> int:
       edgeward doctor
     """
     kind = patient(things)
-    scheme, host, port = address(things[0]) if kind == "server" else ("", "", 0)
-    asked = Asked(things=things, scheme=scheme, host=host, port=port, **options)  # type: ignore[arg-type]
+    asked = Asked(things=things, server=server(things[0]) if kind == "server" else None, **options)  # type: ignore[arg-type]
     diagnosis: Diagnosis = importlib.import_module(PATIENTS[kind]).examine(asked)
     if as_json:
         print_json(diagnosis.as_json())
@@ -177,8 +160,8 @@ def rendered(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _finding(finding: Finding) -> Iterator[str]:
-    mark, colour = _MARKS[finding.severity]
-    head = click.style(f"{mark} {finding.severity.value}", fg=colour, bold=True)
+    severity = finding.severity
+    head = click.style(f"{severity.mark} {severity.value}", fg=severity.colour, bold=True)
     yield f"{head} {finding.id} {click.style(f'({_SIDES[finding.side]})', dim=True)}"
     yield f"  {click.style(finding.what, bold=True)}"
     yield from (f"  {line}" for line in finding.why)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeward import app_doctor
-from edgeward.cli import reading
+from edgeward.cli import address, reading
 from edgeward.cli.doctor import Asked
 from edgeward.cli.options import secret
 from edgeward.errors import UsageError, printable
 from edgeward.model.diagnosis import Diagnosis, Section
-from edgeward.pki.formats.item import Item, Kind, of_kind
+from edgeward.pki.formats.item import Kind, of_kind
 from edgeward.services.doctor import live, mine, picture, trace
 from edgeward.services.doctor.case import Trust
 from edgeward.services.doctor.mine import Ours
@@ -19,11 +19,12 @@ from edgeward.services.doctor.survey import Ask
 
 def examine(asked: Asked) -> Diagnosis:
     """The diagnosis of the server that was asked about."""
-    password = reading.secret(asked.password)
-    ours = _ours(asked, password)
-    name = _name(asked.name or asked.host)
+    server = asked.server
+    assert server is not None  # noqa: S101 - what makes the patient a server
+    ours = _ours(asked, reading.secret(asked.password))
+    name = address.wire(asked.name) if asked.name else server.host
     question = live.Question(
-        ask=Ask(host=_name(asked.host), port=asked.port, name=name, scheme=asked.scheme, pair=ours.key is not None),
+        ask=Ask(host=server.host, port=server.port, name=name, scheme=server.scheme, pair=ours.key is not None),
         trust=_trust(asked),
         mine=ours.mine,
         node=asked.node or "",
@@ -61,28 +62,14 @@ def _write(path: str, text: str) -> None:
         raise UsageError(problem=f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _name(text: str) -> str:
-    """A host as it goes over the wire: letters beyond ASCII become Punycode (RFC 3490). Raises `UsageError`."""
-    if text.isascii():
-        return text
-    try:
-        return text.encode("idna").decode("ascii")
-    except UnicodeError as error:
-        raise UsageError(problem=f"{printable(text)} is not a host name: {error}") from error
-
-
 def _ours(asked: Asked, password: str | None) -> Ours:
     if asked.cert is None and asked.key is None:
         return Ours()
     if asked.cert is None:
         raise UsageError(problem="--key needs --cert")
     key = asked.key or asked.cert
-    address = printable(asked.things[0])
-    return mine.judge(asked.cert, _items(asked.cert, password), key, _items(key, password), address)
-
-
-def _items(path: str, password: str | None) -> list[Item]:
-    return reading.items(path, password)
+    dialled = printable(asked.things[0])
+    return mine.judge(asked.cert, reading.items(asked.cert, password), key, reading.items(key, password), dialled)
 
 
 def _trust(asked: Asked) -> Trust:

@@ -86,7 +86,7 @@ def _targets(inputs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def _look(name: str, secret: str | None, now: datetime, server_name: str | None) -> tuple[Report, list[Item]]:
     greeting = reading.greeted(name, server_name)
     if greeting is not None:
-        host = server_name or (reading.server(name) or (name, 0))[0]
+        host = server_name or greeting.host
         describer = import_module("edgeward.pki.inspect.server")
         return describer.report(
             greeting.address, host, greeting.certificates, greeting.version, greeting.cipher, now

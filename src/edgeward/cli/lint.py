@@ -4,7 +4,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -15,10 +15,8 @@ from edgeward.errors import EdgewardError, UsageError, printable
 from edgeward.pki import lint, parse
 from edgeward.pki.formats.item import Item, Kind, WrongKind, leaves, summary
 from edgeward.pki.inspect.names import dn
-from edgeward.pki.inspect.report import ERROR
-from edgeward.pki.lint import SEVERITIES, Finding
-
-_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+from edgeward.pki.lint import Finding
+from edgeward.pki.severity import Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +37,8 @@ class _Linted:
 @click.argument("inputs", nargs=-1, metavar="FILE...")
 @click.option(
     "--fail-on",
-    type=click.Choice([*reversed(SEVERITIES), "never"]),
-    default=ERROR,
+    type=click.Choice([*(one.value for one in Severity), "never"]),
+    default=Severity.ERROR.value,
     show_default=True,
     help="The mildest finding that makes the exit status 1.",
 )
@@ -78,7 +76,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     unknown = [name for name in ignore if name not in lint.IDS and not (with_rfc or "." in name)]
     if unknown:
         raise UsageError(problem=f"no rule is called {printable(unknown[0])}; see edgeward lint --rules")
-    now = _time(at)
+    now = reading.moment(at)
     linted = [_without(each, ignore) for each in _lint(inputs, reading.secret(password), now, with_rfc=with_rfc)]
     note = "" if ours_alone or with_rfc else f"RFC 5280 to the letter was not checked: {rfc5280.INSTALL}"
     if as_json:
@@ -86,18 +84,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     else:
         _print_text(linted, note)
     findings = [finding for each in linted for finding in each.findings]
-    failed = fail_on != "never" and any(finding.reaches(fail_on) for finding in findings)
+    failed = fail_on != "never" and any(finding.severity.reaches(Severity(fail_on)) for finding in findings)
     context.exit(1 if failed else 0)
-
-
-def _time(text: str | None) -> datetime:
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(problem=f"{text} is not a time: write it like 2027-01-31 or 2027-01-31T12:00:00Z") from error
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def _lint(inputs: tuple[str, ...], password: str | None, now: datetime, *, with_rfc: bool) -> list[_Linted]:
@@ -156,7 +144,7 @@ def _without(linted: _Linted, ignored: tuple[str, ...]) -> _Linted:
 
 def _counts(linted: list[_Linted]) -> dict[str, int]:
     counted = Counter(finding.severity for each in linted for finding in each.findings)
-    return {severity: counted[severity] for severity in reversed(SEVERITIES)}
+    return {severity.value: counted[severity] for severity in Severity}
 
 
 def _print_json(linted: list[_Linted], *, rfc: bool, note: str) -> None:
@@ -189,10 +177,10 @@ def _print_text(linted: list[_Linted], note: str) -> None:
         where = f"{printable(each.file, 1000)}{f' ({each.place})' if each.place > 1 else ''}"
         click.echo(f"{where}{f': {each.subject}' if each.subject else ''}")
         for finding in each.findings:
-            mark = click.style(f"{finding.severity:<7}", fg=_COLOURS[finding.severity])
+            mark = click.style(f"{finding.severity:<7}", fg=finding.severity.colour)
             aside = click.style(f" [{finding.id}{f'; {finding.paragraph}' if finding.paragraph else ''}]", dim=True)
             click.echo(f"  {mark} {finding.text}{aside}")
-            if finding.remedy and finding.severity != "note":
+            if finding.remedy and finding.severity is not Severity.NOTE:
                 click.echo(f"          hint: {finding.remedy}")
         if not each.findings:
             click.echo(f"  {click.style('good', fg='green')}")

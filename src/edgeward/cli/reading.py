@@ -1,14 +1,15 @@
 """What commands read: files, standard input, directories and passwords, all with limits."""
 
 import os
-import re
 import stat
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from edgeward.cli import address
 from edgeward.errors import EdgewardError, InputError, PasswordNeeded, TooLarge, Unavailable, UsageError, printable
 from edgeward.pki.formats.detect import MAX_INPUT, detect
 from edgeward.pki.formats.item import Item, Kind
@@ -80,19 +81,18 @@ def octets(name: str, limit: int = MAX_INPUT) -> bytes:
     return data
 
 
-def server(name: str) -> tuple[str, int] | None:
-    """Host and port, where `name` is HOST:PORT (`tls://` or `https://` may stand before it) and no file is called so."""
-    if ":" not in name or os.path.lexists(name):
-        return None
-    found = re.match(r"(?:tls://|https://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})/?\Z", name)
-    return None if found is None else (found[1].strip("[]"), int(found[2]))
+def server(name: str) -> address.Server | None:
+    """The live server that `name` is, HOST:PORT or a URL, where no file is called so. Raises `UsageError` for a port that cannot be."""
+    return None if ":" not in name or os.path.lexists(name) else address.server(name)
 
 
 def greeted(name: str, server_name: str | None = None) -> Any:
     """What the live server `name` shows, as `transports.probe.Greeting`; None when `name` is none."""
-    address = server(name)
+    live = server(name)
+    if live is None:
+        return None
     # The network is needed for a live server only, and loading it takes as long as everything else.
-    return address and import_module("edgeward.transports.probe").greet(*address, server_name=server_name)
+    return import_module("edgeward.transports.probe").greet(live.host, live.port, server_name=server_name)
 
 
 def items(name: str, password: str | None = None) -> list[Item]:
@@ -147,6 +147,19 @@ def secret(text: str | None, *, option: str = "--password") -> str | None:
         f"warning: {option}: a secret on the command line is seen by everybody on this machine; use @FILE\n"
     )
     return text
+
+
+def moment(text: str | None) -> datetime:
+    """The time of `--at` as aware UTC, which it is where it names no zone; now for None. Raises `UsageError`."""
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        parsed = datetime.fromisoformat(text)
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            problem=f"{printable(text)} is not a time: write it like 2027-01-31 or 2027-01-31T12:00:00Z"
+        ) from error
 
 
 class NewPasswordNeeded(PasswordNeeded):

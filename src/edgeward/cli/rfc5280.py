@@ -7,12 +7,17 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgeward.errors import printable
-from edgeward.pki.inspect.report import ERROR, NOTE, WARNING
 from edgeward.pki.lint import Finding
+from edgeward.pki.severity import Severity, worst_first
 
 INSTALL = "pip install 'edgeward[lint]'"
 
-_SEVERITIES = {"FATAL": ERROR, "ERROR": ERROR, "WARNING": WARNING, "NOTICE": NOTE}
+_SEVERITIES = {
+    "FATAL": Severity.ERROR,
+    "ERROR": Severity.ERROR,
+    "WARNING": Severity.WARNING,
+    "NOTICE": Severity.NOTE,
+}
 """What is left out says how a certificate was made, not what is wrong with it."""
 
 _PARAGRAPHS = {
@@ -67,8 +72,12 @@ class Linter:
         except Exception as error:  # foreign code on hostile input: whatever it raises, the other rules have their say
             logging.getLogger(__name__).info("pkilint gave up: %s", error)
             text = f"pkilint could not read it to the end ({type(error).__name__})"
-            return (Finding(id="pkilint-gave-up", severity=NOTE, text=text, paragraph="", remedy="", source="rfc5280"),)
-        return tuple(sorted(found, key=lambda each: (ERROR, WARNING, NOTE).index(each.severity)))
+            return (
+                Finding(
+                    id="pkilint-gave-up", severity=Severity.NOTE, text=text, paragraph="", remedy="", source="rfc5280"
+                ),
+            )
+        return tuple(worst_first(found))
 
 
 def _findings(result: Any) -> Iterator[Finding]:
@@ -79,9 +88,9 @@ def _findings(result: Any) -> Iterator[Finding]:
         if severity is None:
             continue
         if code == _SINGLE_LABEL and "." not in message:
-            severity, message = NOTE, f"{message} (a name of one label: good in a private network alone)"
+            severity, message = Severity.NOTE, f"{message} (a name of one label: good in a private network alone)"
         if code == _SPIFFE and '"spiffe://' in message:
-            severity, message = NOTE, f"{message} (a SPIFFE identity, whose scheme pkilint does not know)"
+            severity, message = Severity.NOTE, f"{message} (a SPIFFE identity, whose scheme pkilint does not know)"
         section = [number for part in path.split(".") if (number := _PARAGRAPHS.get(part))]
         yield Finding(
             id=code,

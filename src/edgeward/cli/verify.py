@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from importlib import import_module
 from typing import Any
@@ -123,17 +123,6 @@ def _all(names: Iterable[str], password: str | None) -> list[bytes]:
         for name in names
         for der in (system_roots() if name == "system" else certificates(name, password, strict=False))
     ]
-
-
-def _time(text: str | None) -> datetime:
-    """The time of `--at`, UTC where it names no zone; now where it is absent."""
-    if text is None:
-        return datetime.now(UTC)
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(problem=f"{text} is not a time: write it like 2027-01-31 or 2027-01-31T12:00:00Z") from error
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def _question(options: dict[str, Any]) -> Question:
@@ -309,7 +298,7 @@ def command(context: click.Context, /, leaf: str, as_json: bool, at: str | None,
     is not known.
     """
     try:
-        now = _time(at)
+        now = reading.moment(at)
         question = _question(options)
         verdict = _judge(leaf, question, now, options)
     except EdgewardError as error:

@@ -12,7 +12,8 @@ from edgeward.cli.doctor import rendered
 from edgeward.cli.options import data_option, json_option, print_json
 from edgeward.errors import NotFound, UsageError, printable
 from edgeward.model.diagnosis import Diagnosis, Section
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
+from edgeward.pki.severity import Severity, worst_first
 
 MOST = 200
 """Records that are asked for."""
@@ -93,8 +94,7 @@ def _grouped(found: list[Finding]) -> list[Finding]:
     for one in found:
         facts = dict(one.facts)
         seen.setdefault((one.id, facts.get("dialled", ""), facts.get("node", facts.get("client", ""))), one)
-    order = list(Severity)
-    return sorted(seen.values(), key=lambda one: order.index(one.severity))
+    return worst_first(seen.values())
 
 
 def _standing(node: dict[str, Any]) -> str:

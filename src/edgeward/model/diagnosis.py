@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeward.errors import printable
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
+from edgeward.pki.severity import Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from edgeward.errors import printable
-
-
-class Severity(StrEnum):
-    """`ERROR` fails now, `WARNING` will fail or fails for some, `NOTE` is worth knowing."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
+from edgeward.pki.severity import Severity
 
 
 class Side(StrEnum):

@@ -21,10 +21,9 @@ from edgeward.errors import UnsupportedKey, printable
 from edgeward.pki import keys, names, parse
 from edgeward.pki.inspect import certificate_warnings, chain
 from edgeward.pki.inspect.certificate import key_of
-from edgeward.pki.inspect.report import ERROR, NOTE, WARNING
+from edgeward.pki.severity import Severity, worst_first
 
-SEVERITIES = (NOTE, WARNING, ERROR)
-"""From the mildest."""
+ERROR, WARNING, NOTE = Severity
 
 FEW_BITS = 48
 """A random serial of 64 bits is shorter than this once in 65,000 times, a counter always."""
@@ -93,10 +92,20 @@ class Rule:
     """One line of the table. `check` yields a sentence for each time that the rule is broken; None where the code is elsewhere."""
 
     id: str
-    severity: str
+    severity: Severity
     paragraph: str
     remedy: str
     check: Callable[[View], Iterator[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A rule as it is listed. `severity` is None where it depends on the case."""
+
+    id: str
+    severity: Severity | None
+    paragraph: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +113,13 @@ class Finding:
     """A broken rule: where, and in words."""
 
     id: str
-    severity: str
+    severity: Severity
     text: str
     paragraph: str
     remedy: str
     source: str = "edgeward"
     field: str = ""
     """The field, where the rule names one."""
-
-    def reaches(self, threshold: str) -> bool:
-        """Whether it is as severe as `threshold`."""
-        return SEVERITIES.index(self.severity) >= SEVERITIES.index(threshold)
 
 
 # --------------------------------------------------------------------------------------------------------------- the checks
@@ -395,7 +400,7 @@ def _judge(view: View, now: datetime) -> list[Finding]:
                 remedy=warning.remedy or _REMEDIES.get(warning.id, _AGAIN),
             )
         )
-    return sorted(found, key=lambda each: -SEVERITIES.index(each.severity))
+    return worst_first(found)
 
 
 _REMEDIES = {
@@ -414,10 +419,14 @@ _REMEDIES = {
 """For the warnings that `inspect` leaves without a remedy."""
 
 
-def rules() -> list[Rule]:
-    """Every rule, in the order of their ids; those whose code is in `inspect` have no `check`, and a severity by the case."""
-    others = [
-        Rule(id=name, severity="", paragraph=paragraph, remedy=_REMEDIES.get(name, _AGAIN))
+def rules() -> list[Listed]:
+    """Every rule, those of `inspect` among them, in the order of their ids."""
+    ours = (
+        Listed(id=rule.id, severity=rule.severity, paragraph=rule.paragraph, remedy=rule.remedy)
+        for rule in RULES.values()
+    )
+    others = (
+        Listed(id=name, severity=None, paragraph=paragraph, remedy=_REMEDIES.get(name, _AGAIN))
         for name, paragraph in _PARAGRAPHS.items()
-    ]
-    return sorted((*RULES.values(), *others), key=lambda rule: rule.id)
+    )
+    return sorted((*ours, *others), key=lambda rule: rule.id)

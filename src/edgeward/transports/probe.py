@@ -19,6 +19,7 @@ MAX_CHAIN = 256 * 1024
 class Greeting:
     """What a server showed: its certificates in DER in the order sent, and what was agreed."""
 
+    host: str
     address: str
     certificates: tuple[bytes, ...]
     version: str
@@ -74,6 +75,7 @@ def greet(host: str, port: int, *, server_name: str | None = None, seconds: floa
     if sum(len(der) for der in certificates) > MAX_CHAIN:
         raise HandshakeFailed(address=address, why=f"its certificates have more than {MAX_CHAIN} octets")
     return Greeting(
+        host=host,
         address=address,
         certificates=tuple(certificates),
         version=version,

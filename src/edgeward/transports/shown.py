@@ -3,15 +3,15 @@
 import ssl
 from typing import Any
 
+from edgeward.transports import tap
+
 
 def watching(context: ssl.SSLContext) -> ssl.SSLContext:
     """`context`, changed so that its handshakes remember which certificate the peer showed, for `shown`: OpenSSL forgets one that it
     refuses, and its own messages do not name it. This costs some microseconds a handshake and a little for each record, so it is for
     peers that were refused a moment ago. Call it before the first handshake.
     """
-    if hasattr(ssl.SSLContext, "_msg_callback"):  # for debugging, says the library: without it nothing is shown
-        context._msg_callback = _remember  # type: ignore[attr-defined]
-    return context
+    return tap.listen(context, _remember)
 
 
 def _remember(tls: Any, direction: str, _version: Any, _content: Any, kind: Any, message: bytes) -> None:

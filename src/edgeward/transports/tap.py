@@ -5,12 +5,24 @@ Python offers this by a private hook, `SSLContext._msg_callback` (there since 3.
 """
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 HANDSHAKE, ALERT = 22, 21
 MAX_HEARD = 512 * 1024
 """Octets of messages that are kept of one connection."""
+
+
+Message: TypeAlias = Callable[[Any, str, Any, Any, Any, bytes], None]
+"""Called for each message with the `SSLObject`, `read` or `write`, the version, the record type, the kind, and the octets."""
+
+
+def listen(context: ssl.SSLContext, message: Message) -> ssl.SSLContext:
+    """`context`, changed so that `message` hears every message of its connections."""
+    listening: Any = context
+    listening._msg_callback = message
+    return context
 
 
 @dataclass(slots=True)
@@ -22,9 +34,7 @@ class Tap:
 
     def on(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Listen to the one connection that will be made with `context`."""
-        listening: Any = context
-        listening._msg_callback = self._message
-        return context
+        return listen(context, self._message)
 
     def _message(
         self, _tls: object, direction: str, _version: object, content: object, _kind: object, data: bytes

@@ -10,7 +10,8 @@ from edgeward.pki import oids, parse
 from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.inspect import certificate_warnings, extensions, publickey
 from edgeward.pki.inspect.names import dn, hexed, iso, moment, shown
-from edgeward.pki.inspect.report import WARNING, Json, Report, Warning
+from edgeward.pki.inspect.report import Json, Report, Warning
+from edgeward.pki.severity import Severity
 
 
 def report(item: Item, now: datetime) -> Report:
@@ -125,7 +126,7 @@ def _report(item: Item, certificate: x509.Certificate, now: datetime) -> Report:
 
 
 def _unknown_key(words: str) -> Warning:
-    return Warning(id="unknown-key", severity=WARNING, text=f"the public key is {words}")
+    return Warning(id="unknown-key", severity=Severity.WARNING, text=f"the public key is {words}")
 
 
 def title(certificate: x509.Certificate, *, self_signed: bool) -> str:

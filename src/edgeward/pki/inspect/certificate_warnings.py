@@ -15,7 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeward.errors import printable
 from edgeward.pki.inspect.publickey import PublicKey
-from edgeward.pki.inspect.report import ERROR, NOTE, WARNING, Warning
+from edgeward.pki.inspect.report import Warning
+from edgeward.pki.severity import Severity
 
 SOON = timedelta(days=30)
 """Or a fifth of the whole life for a certificate that lives less than 150 days."""
@@ -87,18 +88,20 @@ def _view(certificate: x509.Certificate, key: PublicKey | None, now: datetime, s
 def _time(view: _View) -> Iterator[Warning]:
     start, end = view.certificate.not_valid_before_utc, view.certificate.not_valid_after_utc
     if end < start:
-        yield Warning(id="never-valid", severity=ERROR, text="it ends before it starts: it is never valid")
+        yield Warning(id="never-valid", severity=Severity.ERROR, text="it ends before it starts: it is never valid")
     elif view.now > end:
-        yield Warning(id="expired", severity=ERROR, text=f"it expired on {end:%Y-%m-%d}: handshakes with it fail")
+        yield Warning(
+            id="expired", severity=Severity.ERROR, text=f"it expired on {end:%Y-%m-%d}: handshakes with it fail"
+        )
     elif view.now < start:
         text = f"it is not valid before {start:%Y-%m-%d %H:%M} UTC: check the clock of whoever made it"
-        yield Warning(id="not-yet-valid", severity=ERROR, text=text)
+        yield Warning(id="not-yet-valid", severity=Severity.ERROR, text=text)
     elif end - view.now < min(SOON, (end - start) / 5):
-        yield Warning(id="expires-soon", severity=WARNING, text=f"it expires on {end:%Y-%m-%d %H:%M} UTC")
+        yield Warning(id="expires-soon", severity=Severity.WARNING, text=f"it expires on {end:%Y-%m-%d %H:%M} UTC")
     if view.serves and view.purposes is not None and end - start > timedelta(days=825):
         days = (end - start).days
         text = f"it lives {days} days: Apple's programs refuse a server certificate of over 825 days, a private one too"
-        yield Warning(id="lives-long", severity=NOTE, text=text)
+        yield Warning(id="lives-long", severity=Severity.NOTE, text=text)
 
 
 def _identity(view: _View) -> Iterator[Warning]:
@@ -107,17 +110,19 @@ def _identity(view: _View) -> Iterator[Warning]:
     commons = [str(a.value) for a in view.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if len(commons) > 1:
         yield Warning(
-            id="several-cns", severity=WARNING, text="it has several common names: programs read different ones"
+            id="several-cns",
+            severity=Severity.WARNING,
+            text="it has several common names: programs read different ones",
         )
     if not view.names:
         hosts = [common for common in commons if _looks_like_host(common)]
         if hosts and view.serves:
             text = f"its only name is the common name {printable(hosts[0])!r}, and no current TLS client looks there"
             remedy = f"sign it again with the name in subjectAltName: dns:{printable(hosts[0])}"
-            yield Warning(id="cn-only", severity=ERROR, text=text, remedy=remedy)
+            yield Warning(id="cn-only", severity=Severity.ERROR, text=text, remedy=remedy)
         elif view.serves:
             text = "it has no subjectAltName: a TLS client matches a server's name there and nowhere else"
-            yield Warning(id="no-san", severity=WARNING, text=text)
+            yield Warning(id="no-san", severity=Severity.WARNING, text=text)
     else:
         known = {str(name.value).lower() for name in view.names}
         for common in commons:
@@ -125,12 +130,12 @@ def _identity(view: _View) -> Iterator[Warning]:
                 text = (
                     f"the common name {printable(common)!r} is not among the names in subjectAltName: it does not count"
                 )
-                yield Warning(id="cn-not-in-san", severity=WARNING, text=text)
+                yield Warning(id="cn-not-in-san", severity=Severity.WARNING, text=text)
     if not commons and not list(view.certificate.subject) and view.names and not view.names_critical:
         text = "the subject is empty, and then subjectAltName must be critical"
-        yield Warning(id="san-not-critical", severity=WARNING, text=text)
+        yield Warning(id="san-not-critical", severity=Severity.WARNING, text=text)
     if not list(view.certificate.subject) and not view.names:
-        yield Warning(id="nameless", severity=ERROR, text="it names nobody: no subject and no subjectAltName")
+        yield Warning(id="nameless", severity=Severity.ERROR, text="it names nobody: no subject and no subjectAltName")
 
 
 def _looks_like_host(text: str) -> bool:
@@ -149,7 +154,7 @@ def _dns_names(view: _View) -> Iterator[Warning]:
     for name in view.names or ():
         if isinstance(name, x509.IPAddress) and "/" in str(name.value):
             text = f"the address {name.value} is a network, not an address: nothing matches it"
-            yield Warning(id="network-in-san", severity=ERROR, text=text)
+            yield Warning(id="network-in-san", severity=Severity.ERROR, text=text)
         if isinstance(name, x509.DNSName):
             yield from _dns_name(name.value)
 
@@ -159,52 +164,63 @@ def _dns_name(value: str) -> Iterator[Warning]:
     labels = value.removesuffix(".").split(".")
     if not value.strip():
         yield Warning(
-            id="empty-dns-name", severity=ERROR, text="a DNS name is empty: some programs refuse the certificate"
+            id="empty-dns-name",
+            severity=Severity.ERROR,
+            text="a DNS name is empty: some programs refuse the certificate",
         )
     elif _is_address(value):
         text = f"the address {said} stands in a DNS name: clients look for it in an IP name and do not find it"
         yield Warning(
-            id="ip-in-dns-name", severity=ERROR, text=text, remedy=f"sign it again with ip:{printable(value, 80)}"
+            id="ip-in-dns-name",
+            severity=Severity.ERROR,
+            text=text,
+            remedy=f"sign it again with ip:{printable(value, 80)}",
         )
     elif "*" in value and (value.count("*") > 1 or labels[0] != "*" or len(labels) < 3):
         text = (
             f"the wildcard {said} matches nothing: a wildcard is a whole first label with at least two more behind it"
         )
-        yield Warning(id="odd-wildcard", severity=ERROR, text=text)
+        yield Warning(id="odd-wildcard", severity=Severity.ERROR, text=text)
     elif value.endswith("."):
         yield Warning(
-            id="trailing-dot", severity=ERROR, text=f"the DNS name {said} ends with a dot: clients do not match it"
+            id="trailing-dot",
+            severity=Severity.ERROR,
+            text=f"the DNS name {said} ends with a dot: clients do not match it",
         )
     elif not all(label == "*" or re.match(_LABEL, label) for label in labels) or len(value) > 253:
         text = f"{said} is not a DNS name" + (
             ": international names are written as xn--…" if not value.isascii() else ""
         )
-        yield Warning(id="bad-dns-name", severity=ERROR, text=text)
+        yield Warning(id="bad-dns-name", severity=Severity.ERROR, text=text)
 
 
 def _authority(view: _View) -> Iterator[Warning]:
     usage, basic = view.usage, view.basic
     if view.is_ca and usage is not None and not usage.key_cert_sign:
         text = "it says it is a CA, and its keyUsage lacks keyCertSign: whatever it signs is refused"
-        yield Warning(id="ca-cannot-sign", severity=ERROR, text=text)
+        yield Warning(id="ca-cannot-sign", severity=Severity.ERROR, text=text)
     if view.is_ca and usage is None:
         text = (
             "a CA without keyUsage (as `openssl req -x509` makes it): strict programs refuse it, Python 3.13 among them"
         )
-        yield Warning(id="ca-without-key-usage", severity=WARNING, text=text)
+        yield Warning(id="ca-without-key-usage", severity=Severity.WARNING, text=text)
     if view.is_ca and usage is not None and usage.key_cert_sign and not usage.crl_sign:
         text = "the CA's keyUsage lacks cRLSign: it cannot revoke what it issues by a list of its own"
-        yield Warning(id="ca-cannot-revoke", severity=NOTE, text=text)
+        yield Warning(id="ca-cannot-revoke", severity=Severity.NOTE, text=text)
     if not view.is_ca and usage is not None and usage.key_cert_sign:
         text = "its keyUsage has keyCertSign, and it is not a CA: whatever it signs is refused"
-        yield Warning(id="signs-but-no-ca", severity=ERROR, text=text)
+        yield Warning(id="signs-but-no-ca", severity=Severity.ERROR, text=text)
     if basic is not None and not basic.ca and basic.path_length is not None:
-        yield Warning(id="odd-path-length", severity=WARNING, text="a path length on a certificate that is no CA")
+        yield Warning(
+            id="odd-path-length", severity=Severity.WARNING, text="a path length on a certificate that is no CA"
+        )
     if view.is_ca and basic is not None and _criticality(view, x509.BasicConstraints) is False:
-        yield Warning(id="ca-not-critical", severity=WARNING, text="the CA's basicConstraints should be critical")
+        yield Warning(
+            id="ca-not-critical", severity=Severity.WARNING, text="the CA's basicConstraints should be critical"
+        )
     if view.self_signed and not view.is_ca:
         text = "self-signed: nobody vouches for it, and whoever is to accept it must be given this very certificate"
-        yield Warning(id="self-signed-leaf", severity=WARNING, text=text)
+        yield Warning(id="self-signed-leaf", severity=Severity.WARNING, text=text)
 
 
 def _criticality(view: _View, kind: type[x509.ExtensionType]) -> bool | None:
@@ -218,15 +234,15 @@ def _usage(view: _View) -> Iterator[Warning]:
         return
     if usage.key_encipherment and family in {"EC", "EdDSA", "ML-DSA"}:
         text = f"keyUsage has keyEncipherment, which an {family} key cannot do: strict programs refuse it"
-        yield Warning(id="usage-does-not-fit-key", severity=WARNING, text=text)
+        yield Warning(id="usage-does-not-fit-key", severity=Severity.WARNING, text=text)
     if usage.key_agreement and family in {"RSA", "EdDSA", "ML-DSA"}:
         text = f"keyUsage has keyAgreement, which an {family} key cannot do"
-        yield Warning(id="usage-does-not-fit-key", severity=WARNING, text=text)
+        yield Warning(id="usage-does-not-fit-key", severity=Severity.WARNING, text=text)
     purposes = view.purposes or frozenset()
     tls = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} & purposes
     if tls and not usage.digital_signature:
         text = "it is for TLS, and its keyUsage lacks digitalSignature: TLS 1.3 refuses it"
-        severity = WARNING if usage.key_encipherment and family == "RSA" else ERROR
+        severity = Severity.WARNING if usage.key_encipherment and family == "RSA" else Severity.ERROR
         yield Warning(id="usage-does-not-fit-purpose", severity=severity, text=text)
 
 
@@ -235,17 +251,19 @@ def _form(view: _View) -> Iterator[Warning]:
     dotted = certificate.signature_algorithm_oid.dotted_string
     if dotted in _BROKEN_SIGNATURES and not view.self_signed:
         text = f"it is signed with {_BROKEN_SIGNATURES[dotted]}, which can be forged: TLS libraries refuse it"
-        yield Warning(id="weak-signature", severity=ERROR, text=text)
+        yield Warning(id="weak-signature", severity=Severity.ERROR, text=text)
     if certificate.version is x509.Version.v1:
         text = "version 1 has no extensions, so no names for a server and no CA (`openssl x509 -req` without -extfile)"
-        yield Warning(id="version-1", severity=WARNING, text=text)
+        yield Warning(id="version-1", severity=Severity.WARNING, text=text)
     serial = certificate.serial_number
     if serial <= 0:
         yield Warning(
-            id="odd-serial", severity=WARNING, text="its serial number is not positive: strict programs refuse it"
+            id="odd-serial",
+            severity=Severity.WARNING,
+            text="its serial number is not positive: strict programs refuse it",
         )
     if serial.bit_length() > 159:
-        yield Warning(id="odd-serial", severity=WARNING, text="its serial number is longer than 20 octets")
+        yield Warning(id="odd-serial", severity=Severity.WARNING, text="its serial number is longer than 20 octets")
     extensions = {extension.oid for extension in certificate.extensions}
     unknown = [
         extension.oid.dotted_string
@@ -254,10 +272,10 @@ def _form(view: _View) -> Iterator[Warning]:
     ]
     if unknown:
         text = f"a critical extension that programs do not know ({', '.join(unknown[:3])}): they must refuse it"
-        yield Warning(id="unknown-critical", severity=WARNING, text=text)
+        yield Warning(id="unknown-critical", severity=Severity.WARNING, text=text)
     if extensions and not view.self_signed and x509.OID_AUTHORITY_KEY_IDENTIFIER not in extensions:
         text = "no authorityKeyIdentifier: programs that know several keys of its issuer have to try them all"
-        yield Warning(id="no-aki", severity=NOTE, text=text)
+        yield Warning(id="no-aki", severity=Severity.NOTE, text=text)
 
 
 _RULES: tuple[Callable[[_View], Iterator[Warning]], ...] = (

@@ -16,7 +16,8 @@ from edgeward.errors import UnsupportedKey
 from edgeward.pki import parse
 from edgeward.pki.inspect.certificate import issued_by
 from edgeward.pki.inspect.names import dn
-from edgeward.pki.inspect.report import NOTE, WARNING, Warning
+from edgeward.pki.inspect.report import Warning
+from edgeward.pki.severity import Severity
 
 MAX_CHECKS = 1_000
 """Signatures tried in one heap: 50 ms with P-256. A hostile heap of equal names would be quadratic."""
@@ -126,19 +127,23 @@ def warnings(heap: Family, key_digests: Sequence[str]) -> list[Warning]:
     certificates = heap.certificates
     ders = [certificate.fingerprint(hashes.SHA256()) for certificate in certificates]
     if len(set(ders)) < len(ders):
-        found.append(Warning(id="duplicate", severity=NOTE, text="a certificate is in it more than once"))
+        found.append(Warning(id="duplicate", severity=Severity.NOTE, text="a certificate is in it more than once"))
     path = heap.path(0) if certificates else []
     if len(certificates) > 1 and len(heap.leaves()) == 1 and len(path) < len(certificates):
         names = " -> ".join(dn(certificates[place].subject) for place in heap.path(heap.leaves()[0])[:5])
         text = f"the certificates are not in the order of a chain: {names} is the order that servers must send"
-        found.append(Warning(id="mixed-up-chain", severity=WARNING, text=text, remedy="edgeward bundle IN OUT"))
+        found.append(
+            Warning(id="mixed-up-chain", severity=Severity.WARNING, text=text, remedy="edgeward bundle IN OUT")
+        )
     elif len(certificates) > 1 and path[: len(certificates)] != list(range(len(path))) and len(heap.leaves()) == 1:
         text = "the certificates are not in the order of a chain: leaf first, then each one's issuer"
-        found.append(Warning(id="mixed-up-chain", severity=WARNING, text=text, remedy="edgeward bundle IN OUT"))
+        found.append(
+            Warning(id="mixed-up-chain", severity=Severity.WARNING, text=text, remedy="edgeward bundle IN OUT")
+        )
     digests = {spki_digest(certificate) for certificate in certificates}
     if certificates and key_digests and not digests & set(key_digests):
         text = "the private key belongs to none of the certificates"
-        found.append(Warning(id="key-does-not-match", severity=WARNING, text=text))
+        found.append(Warning(id="key-does-not-match", severity=Severity.WARNING, text=text))
     return found
 
 

@@ -21,7 +21,8 @@ from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.inspect import extensions, private, publickey
 from edgeward.pki.inspect.certificate import attributes, key_of, span
 from edgeward.pki.inspect.names import dn, hexed, iso, moment, shown
-from edgeward.pki.inspect.report import ERROR, NOTE, WARNING, Extension, Json, Report, Warning
+from edgeward.pki.inspect.report import Extension, Json, Report, Warning
+from edgeward.pki.severity import Severity
 
 MAX_ENTRIES = 1_000
 """Entries of a CRL that are listed; the count is always whole."""
@@ -92,11 +93,11 @@ def _request(item: Item, parsed: x509.CertificateSigningRequest) -> Report:
     warnings = list(key.warnings) if key else []
     if not holds:
         text = "its signature does not fit its key: it was changed, or made without the private key"
-        warnings.append(Warning(id="signature-does-not-hold", severity=ERROR, text=text))
+        warnings.append(Warning(id="signature-does-not-hold", severity=Severity.ERROR, text=text))
     spoken = extensions.all_spoken(parsed.extensions)
     if not any(extension.oid == "2.5.29.17" for extension in spoken):
         text = "it asks for no subjectAltName: a server's certificate made from it matches no name"
-        warnings.append(Warning(id="no-san", severity=NOTE, text=text))
+        warnings.append(Warning(id="no-san", severity=Severity.NOTE, text=text))
     facts: dict[str, Json] = {
         "subject": dn(parsed.subject),
         "subject_attributes": attributes(parsed.subject),
@@ -123,12 +124,14 @@ def _crl(item: Item, parsed: x509.CertificateRevocationList, now: datetime) -> R
     warnings = []
     if due is None:
         text = "it does not say when the next one comes: nobody can tell whether it is current"
-        warnings.append(Warning(id="no-next-update", severity=WARNING, text=text))
+        warnings.append(Warning(id="no-next-update", severity=Severity.WARNING, text=text))
     elif due < now:
         text = f"it is out of date since {moment(due)}: programs that check revocation refuse everything"
-        warnings.append(Warning(id="crl-expired", severity=ERROR, text=text))
+        warnings.append(Warning(id="crl-expired", severity=Severity.ERROR, text=text))
     if updated > now:
-        warnings.append(Warning(id="not-yet-valid", severity=ERROR, text=f"it counts from {moment(updated)} only"))
+        warnings.append(
+            Warning(id="not-yet-valid", severity=Severity.ERROR, text=f"it counts from {moment(updated)} only")
+        )
     entries: list[Json] = []
     rows = [
         ("issuer", dn(parsed.issuer)),
@@ -233,7 +236,7 @@ def _ocsp_answer(item: Item, parsed: ocsp.OCSPResponse, status: str, now: dateti
         rows.append(("", f"as of {moment(answer.this_update_utc)}, next {moment(due) if due else 'not said'}"))
         if due is not None and due < now:
             text = f"the answer on {serial} is out of date since {moment(due)}"
-            warnings.append(Warning(id="ocsp-expired", severity=ERROR, text=text))
+            warnings.append(Warning(id="ocsp-expired", severity=Severity.ERROR, text=text))
         revoked = answer.revocation_time_utc
         if revoked is not None:
             reason = answer.revocation_reason.value if answer.revocation_reason else "no reason given"
@@ -296,7 +299,10 @@ def encrypted_key(item: Item, now: datetime) -> Report:
         text = f"its encryption is from another age ({item.protection})"
         warnings.append(
             Warning(
-                id="weak-encryption", severity=WARNING, text=text, remedy="edgeward key convert IN OUT --password @FILE"
+                id="weak-encryption",
+                severity=Severity.WARNING,
+                text=text,
+                remedy="edgeward key convert IN OUT --password @FILE",
             )
         )
     return _report(item, "encrypted private key", rows, {"encrypted": True}, warnings=warnings)
@@ -338,15 +344,15 @@ def token(item: Item, now: datetime) -> Report:
         if end < now:
             text = "it has expired: print a new one"
             warnings.append(
-                Warning(id="token-expired", severity=ERROR, text=text, remedy="edgeward token new --node NAME")
+                Warning(id="token-expired", severity=Severity.ERROR, text=text, remedy="edgeward token new --node NAME")
             )
     else:
         text = "it does not say when it expires: it opens the door for ever"
-        warnings.append(Warning(id="token-without-expiry", severity=WARNING, text=text))
+        warnings.append(Warning(id="token-without-expiry", severity=Severity.WARNING, text=text))
     if str(kind.get("alg", "")).lower() == "none":
-        warnings.append(Warning(id="token-unsigned", severity=ERROR, text="it is not signed at all"))
+        warnings.append(Warning(id="token-unsigned", severity=Severity.ERROR, text="it is not signed at all"))
     if not _canonical(pinned):
-        warnings.append(Warning(id="token-case", severity=WARNING, text="the CA's hash must be in lower case"))
+        warnings.append(Warning(id="token-case", severity=Severity.WARNING, text="the CA's hash must be in lower case"))
     others = sorted(name for name in claims if name != "exp")
     rows += [("claim", f"{shown(name, 40)}: {shown(claims[name], 100)}") for name in others[:20]]
     facts["claims"] = {shown(name, 40): shown(claims[name], 100) for name in others[:20]}
@@ -379,7 +385,7 @@ def unknown(item: Item, now: datetime) -> Report:
     text = "see its structure: edgeward inspect --asn1 FILE"
     return _report(
         item, "ASN.1 value of a kind not known here", rows, {"length": len(item.data)},
-        warnings=[Warning(id="unknown-structure", severity=NOTE, text=text)],
+        warnings=[Warning(id="unknown-structure", severity=Severity.NOTE, text=text)],
     )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 from edgeward.pki import parse
-from edgeward.pki.inspect.report import ERROR, WARNING, Json, Warning
+from edgeward.pki.inspect.report import Json, Warning
+from edgeward.pki.severity import Severity
 
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224", "secp192r1": "P-192"}
 _STRONG_CURVES = {"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1", "brainpoolP384r1", "brainpoolP512r1"}
@@ -68,20 +69,28 @@ def _weak(key: PublicKeyTypes) -> list[Warning]:
         numbers = key.public_numbers()
         if key.key_size < 2048:
             text = f"an RSA key of {key.key_size} bits is too short: TLS libraries refuse it"
-            found.append(Warning(id="weak-key", severity=ERROR, text=text, remedy="edgeward key new"))
+            found.append(Warning(id="weak-key", severity=Severity.ERROR, text=text, remedy="edgeward key new"))
         if numbers.e < 65537 or numbers.e % 2 == 0:
             text = f"the RSA exponent is {numbers.e if numbers.e < 2**64 else 'huge'}: use 65537"
-            found.append(Warning(id="weak-key", severity=WARNING if numbers.e % 2 else ERROR, text=text))
+            found.append(
+                Warning(id="weak-key", severity=Severity.WARNING if numbers.e % 2 else Severity.ERROR, text=text)
+            )
         if numbers.e >= 2**32:
-            found.append(Warning(id="odd-exponent", severity=WARNING, text="the RSA exponent is longer than 32 bits"))
+            found.append(
+                Warning(id="odd-exponent", severity=Severity.WARNING, text="the RSA exponent is longer than 32 bits")
+            )
         if numbers.n % 2 == 0:
-            found.append(Warning(id="weak-key", severity=ERROR, text="the RSA modulus is even: no RSA key at all"))
+            found.append(
+                Warning(id="weak-key", severity=Severity.ERROR, text="the RSA modulus is even: no RSA key at all")
+            )
         if key.key_size > 8192:
             text = f"an RSA key of {key.key_size} bits makes every handshake slow, and many programs refuse it"
-            found.append(Warning(id="odd-key", severity=WARNING, text=text))
+            found.append(Warning(id="odd-key", severity=Severity.WARNING, text=text))
     elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in _STRONG_CURVES:
         text = f"the curve {key.curve.name} is weak or unknown to TLS libraries: use P-256"
-        found.append(Warning(id="weak-key", severity=ERROR, text=text, remedy="edgeward key new --type ec:P-256"))
+        found.append(
+            Warning(id="weak-key", severity=Severity.ERROR, text=text, remedy="edgeward key new --type ec:P-256")
+        )
     elif isinstance(key, dsa.DSAPublicKey):
-        found.append(Warning(id="weak-key", severity=ERROR, text="DSA keys are not used with TLS any more"))
+        found.append(Warning(id="weak-key", severity=Severity.ERROR, text="DSA keys are not used with TLS any more"))
     return found

@@ -9,25 +9,23 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from edgeward.errors import EdgewardError, printable
+from edgeward.pki.severity import Severity
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-
-ERROR, WARNING, NOTE = "error", "warning", "note"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warning:
-    """Something that will bite. `id` is stable; `severity` is `error` (it fails now), `warning` (it fails somewhere
-    or soon) or `note` (worth knowing)."""
+    """Something that will bite. `id` is stable."""
 
     id: str
-    severity: str
+    severity: Severity
     text: str
     remedy: str = ""
 
     def as_json(self) -> dict[str, Json]:
         """The warning for programs."""
-        return {"id": self.id, "severity": self.severity, "text": self.text, "remedy": self.remedy}
+        return {"id": self.id, "severity": self.severity.value, "text": self.text, "remedy": self.remedy}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

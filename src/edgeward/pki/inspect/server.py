@@ -14,7 +14,8 @@ from edgeward.pki import parse
 from edgeward.pki.formats.item import Item, Kind
 from edgeward.pki.inspect import chain, describe
 from edgeward.pki.inspect.names import generals
-from edgeward.pki.inspect.report import ERROR, WARNING, Report, Warning
+from edgeward.pki.inspect.report import Report, Warning
+from edgeward.pki.severity import Severity
 
 
 def report(address: str, name: str, certificates: Sequence[bytes], version: str, cipher: str, now: datetime) -> Report:
@@ -35,7 +36,7 @@ def report(address: str, name: str, certificates: Sequence[bytes], version: str,
         heap = chain.family(parsed)
         if heap.issuers[heap.path(0)[-1]] == -1 and len(parsed) == 1:
             text = "it sends its own certificate alone: clients that do not have its issuer cannot build a chain"
-            warnings.append(Warning(id="chain-incomplete", severity=WARNING, text=text))
+            warnings.append(Warning(id="chain-incomplete", severity=Severity.WARNING, text=text))
     rows = (("agreed", f"{version}, {cipher}"), ("called by", name))
     facts = {"tls_version": version, "cipher": cipher, "name": name}
     found = Report(
@@ -57,7 +58,7 @@ def _name(leaf: x509.Certificate, name: str) -> list[Warning]:
     return [
         Warning(
             id="name-mismatch",
-            severity=ERROR,
+            severity=Severity.ERROR,
             text=f"clients that connect to {name} refuse it: it is valid for {valid}",
             remedy=f"sign it again with {kind}:{name} among its names, or connect by a name that it has",
         )

@@ -8,8 +8,6 @@ from edgeward.pki.inspect.report import Report
 WIDTH = 14
 """Characters of the column with the fields' names."""
 
-_MARKS = {"error": "✗", "warning": "!", "note": "·"}
-
 
 def lines(report: Report, *, width: int = 118) -> Iterator[str]:
     """The report as lines without their ends, none longer than `width` where words allow."""
@@ -85,6 +83,6 @@ def _findings(report: Report, indent: str, width: int) -> Iterator[str]:
         if report.problem.hint:
             yield from _wrapped(f"→ {report.problem.hint}", indent + "  ", indent + "    ", width)
     for warning in report.warnings:
-        yield from _wrapped(f"{_MARKS[warning.severity]} {warning.text}", indent, indent + "  ", width)
+        yield from _wrapped(f"{warning.severity.mark} {warning.text}", indent, indent + "  ", width)
         if warning.remedy:
             yield from _wrapped(f"→ {warning.remedy}", indent + "  ", indent + "    ", width)

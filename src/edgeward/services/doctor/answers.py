@@ -10,10 +10,10 @@ import msgspec
 from cryptography import x509
 
 from edgeward.errors import BadToken, printable
-from edgeward.model.finding import Severity
 from edgeward.model.handshake import Answer, Contact, Handshake, Outcome
 from edgeward.model.jwt import KubeEdgeJwt
 from edgeward.model.token import JoinToken
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.case import Case, moment, read
 from edgeward.services.doctor.client import HUB_PORTS, turned_away
 

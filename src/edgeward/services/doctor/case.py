@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from edgeward.errors import EdgewardError
-from edgeward.model.finding import Finding, Severity, Side
+from edgeward.model.finding import Finding, Side
 from edgeward.model.handshake import Contact, Handshake
 from edgeward.pki import names, parse
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.catalogue import finding
 from edgeward.services.doctor.entries import ENTRIES
 

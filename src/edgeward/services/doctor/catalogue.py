@@ -13,7 +13,8 @@ import string
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from edgeward.model.finding import Finding, Remedy, Severity, Side
+from edgeward.model.finding import Finding, Remedy, Side
+from edgeward.pki.severity import Severity
 
 FILES = frozenset({"cert", "key", "ca", "file", "crl", "token_file", "data", "directory", "ca_file", "config"})
 """Facts that are paths: quoted in commands, where a template puts them outside quotes."""

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from edgeward.errors import EdgewardError, printable
-from edgeward.model.finding import Severity
 from edgeward.pki import parse
 from edgeward.pki.inspect import chain as families
 from edgeward.pki.inspect.certificate import issued_by
 from edgeward.pki.inspect.names import dn
+from edgeward.pki.severity import Severity
 from edgeward.pki.verify import Algorithms, Outcome, Purpose, Question, Revocation, Verdict, verify
 from edgeward.pki.verify.verdict import Check
 from edgeward.services.doctor.case import Case, moment, read, span

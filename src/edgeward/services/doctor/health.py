@@ -8,8 +8,9 @@ from cryptography import x509
 
 from edgeward.model.device import Node
 from edgeward.model.failure import Failure
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.model.token import Token
+from edgeward.pki.severity import Severity, worst_first
 from edgeward.services.doctor.on_disk import found, judge_certificate, names_of
 
 CA_SOON = timedelta(days=180)
@@ -69,8 +70,7 @@ def judge(one: Authority) -> list[Finding]:
         *_tokens(one),
         *_failures(one),
     ]
-    order = list(Severity)
-    return sorted(findings, key=lambda finding: order.index(finding.severity))
+    return worst_first(findings)
 
 
 def _clock(one: Authority) -> Iterator[Finding]:

@@ -14,14 +14,13 @@ from typing import Protocol
 
 from edgeward.errors import BadToken
 from edgeward.model.diagnosis import Diagnosis
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.model.handshake import Contact, Handshake
 from edgeward.model.token import JoinToken, Secret
+from edgeward.pki.severity import worst_first
 from edgeward.services.doctor import answers, called, chain, client, reach, show
 from edgeward.services.doctor.case import Case, Mine, Trust, read
 from edgeward.services.doctor.survey import Ask, Look, request, survey, upgrade
-
-_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 PROJECT = "e632aba927ea4ac2b575ec1603d56f10"
 """The project that an edge names when nothing else is configured."""
@@ -87,7 +86,7 @@ def judge(question: Question, contact: Contact, look: Look, refused_request: Req
             case.add("no-trust-given", {"store": "the CA that the server itself gives out"})
     elif question.token is not None and not case.findings:
         answers.token(case, question.token.reveal(), case.now)
-    findings = tuple(sorted(_causes(case), key=lambda one: _ORDER[one.severity]))
+    findings = tuple(worst_first(_causes(case)))
     diagnosis = Diagnosis(
         subject=contact.address,
         findings=findings,

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edgeward.errors import EdgewardError, Unreadable
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.pki import keys, names, parse
 from edgeward.pki.formats import pkcs8
 from edgeward.pki.formats.item import Item, Kind, leaves
 from edgeward.pki.inspect import certificate_warnings, chain
+from edgeward.pki.severity import Severity, worst_first
 from edgeward.services.doctor.catalogue import finding
 from edgeward.services.doctor.entries import ENTRIES
 
@@ -330,6 +331,4 @@ def node_of(certificate: x509.Certificate) -> str:
 
 def first(findings: Iterable[Finding]) -> list[Finding]:
     """The findings, errors first; of those that say the same of the same thing, one."""
-    order = list(Severity)
-    unique = {(one.id, one.what): one for one in findings}
-    return sorted(unique.values(), key=lambda one: order.index(one.severity))
+    return worst_first({(one.id, one.what): one for one in findings}.values())

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgeward.errors import BadToken, EdgewardError, TooLarge, Unreadable
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.model.jwt import KubeEdgeJwt
 from edgeward.model.token import JoinToken
 from edgeward.pki import keys, parse
@@ -18,6 +18,7 @@ from edgeward.pki.formats import pkcs8, yaml
 from edgeward.pki.formats.kubernetes import Object
 from edgeward.pki.inspect import chain
 from edgeward.pki.inspect.certificate import issued_by
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.on_disk import Seen, found, is_for_clients, judge_certificate, key_form, names_of, node_of
 
 OLD_IDENTITY = "kubeedge.io"

@@ -3,8 +3,8 @@
 import re
 
 from edgeward.errors import printable
-from edgeward.model.finding import Severity
 from edgeward.model.handshake import Connected, Handshake, Outcome
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.alerts import meaning
 from edgeward.services.doctor.case import Case
 

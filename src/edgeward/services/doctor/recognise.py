@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from edgeward.model.finding import Finding, Severity, Side
+from edgeward.model.finding import Finding, Side
+from edgeward.pki.severity import worst_first
 from edgeward.services.doctor import phrases, phrases_programs
 from edgeward.services.doctor.catalogue import Entry, finding, phrase_pattern
 from edgeward.services.doctor.entries import ENTRIES
@@ -229,9 +230,7 @@ class Reader:
     @property
     def findings(self) -> list[Finding]:
         """What was found: errors in the order of the text, then warnings, then notes."""
-        found = [_finding(group) for group in self._groups.values()]
-        order = list(Severity)
-        found.sort(key=lambda one: order.index(one.severity))
+        found = worst_first(_finding(group) for group in self._groups.values())
         if self._beyond:
             last = found[-1]
             found[-1] = replace(

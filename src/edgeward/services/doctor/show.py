@@ -7,12 +7,13 @@ from cryptography import x509
 
 from edgeward.errors import printable
 from edgeward.model.diagnosis import Section
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.model.handshake import Handshake
 from edgeward.pki import dialled
 from edgeward.pki.inspect import chain as families
 from edgeward.pki.inspect.certificate import issued_by
 from edgeward.pki.inspect.names import dn
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor import client
 from edgeward.services.doctor.alerts import meaning
 from edgeward.services.doctor.case import Case, moment, read, span

@@ -11,7 +11,8 @@ from datetime import datetime
 
 from edgeward.model.device import Device
 from edgeward.model.failure import Failure, Learnt, Listener
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor.catalogue import finding
 from edgeward.services.doctor.entries import ENTRIES
 from edgeward.services.doctor.phrases import Facts, is_address

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeward.model.finding import Finding, Severity
+from edgeward.model.finding import Finding
 from edgeward.model.handshake import Contact, Handshake, Message, Outcome
 from edgeward.pki.inspect.names import dn
+from edgeward.pki.severity import Severity
 from edgeward.services.doctor import client
 from edgeward.services.doctor.alerts import ALERTS, Meaning
 from edgeward.services.doctor.case import read
