@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 
-from edgeward.errors import CertificateRefused
+from edgeward.errors import CertificateRefused, EdgewardError
 from edgeward.model.authority import CertificateRecord
+from edgeward.model.http import Response
 from edgeward.services.operators import Operators
 from edgeward.transports import http
 from edgeward.transports.limits import HttpLimits
 from edgeward.web.api import Api
 from edgeward.web.operators import Door
+from edgeward.web.problems import problem
 
 LIMITS = HttpLimits(body_octets=40 * 1024 * 1024, idle_seconds=75.0)
-"""A message of 32 MiB is the largest body."""
+"""A message of 32 MiB is the largest body. TLS lets every holder of a certificate of ours in, devices and operators who were revoked, too:
+whoever sends more than a little is looked up first, else one of them fills the memory."""
 
 
 class OperatorPort:
@@ -24,7 +27,15 @@ class OperatorPort:
     ) -> None:
         self._operators = operators
         self._now = now
-        self.serve = http.Http(Door(api.respond, operators, now=now, names=names).respond, now=now, limits=LIMITS)
+        respond = Door(api.respond, operators, now=now, names=names).respond
+        self.serve = http.Http(respond, now=now, limits=LIMITS, admit=self._admit)
+
+    async def _admit(self, certificate: bytes | None) -> Response | None:
+        try:
+            await self._operators.admit(certificate, self._now())
+        except EdgewardError as error:
+            return problem(error)
+        return None
 
     def cut(self, revoked: Sequence[CertificateRecord]) -> None:
         """End the connections of operators whose certificates were revoked."""

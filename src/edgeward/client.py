@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from edgeward.errors import EdgewardError, NotRunning, Unreachable, UsageError
+from edgeward.errors import EdgewardError, NotRunning, TooLarge, Unreachable, UsageError
 from edgeward.web.shapes import (
     Cancelled,
     Happened,
@@ -46,6 +46,12 @@ SOCKET = "admin.sock"
 
 PORT = 10010
 
+MAX_ANSWER = 256 * 1024 * 1024
+"""Octets of an answer: what is known of half a million nodes."""
+
+MAX_LINE = 128 * 1024 * 1024
+"""Octets of one event: a message of 32 MiB, and what escapes may make of it."""
+
 _T = TypeVar("_T")
 
 
@@ -59,8 +65,8 @@ class Answered(EdgewardError):
     def __init__(self, problem: Mapping[str, Any]) -> None:
         super().__init__(title=problem.get("title", "the server refused"), hint=problem.get("hint", ""))
         self.problem = dict(problem)
-        self.status = int(problem.get("status", 500))
-        self.exit_status = int(problem.get("exit_status", 1))  # type: ignore[misc]  # this one error has another's status
+        self.status = _number(problem, "status", 500)
+        self.exit_status = _number(problem, "exit_status", 1) or 1  # type: ignore[misc]  # this one error has another's status
 
     @property
     def code(self) -> str:
@@ -222,34 +228,52 @@ class Client:
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """One call; the decoded JSON of its answer."""
         text = self._octets(method, path, body)
-        return msgspec.json.decode(text) if text else None
+        return self._understood(text, Any) if text else None
 
     def stream(self, path: str) -> Iterator[Any]:
         """The JSON objects of an endless answer of lines, as they come. Raises `Unreachable` when the server stops."""
         response = self._request("GET", path, None)
-        while line := self._read(response.readline):
-            yield msgspec.json.decode(line)
+        while line := self._line(response):
+            yield self._understood(line, Any)
         raise Unreachable(address=self.address, why="the server has stopped")
 
     def _typed(self, method: str, path: str, kind: type[_T], body: Any = None) -> _T:
+        understood: _T = self._understood(self._octets(method, path, body), kind)
+        return understood
+
+    def _understood(self, text: bytes, kind: Any) -> Any:
         try:
-            return msgspec.json.decode(self._octets(method, path, body), type=kind)
-        except msgspec.MsgspecError as error:
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(address=self.address, why=f"its answer is not understood: {error}") from error
 
     def _octets(self, method: str, path: str, body: Any) -> bytes:
-        return self._read(self._request(method, path, body).read)
+        return self._whole(self._request(method, path, body))
+
+    def _whole(self, response: http.client.HTTPResponse) -> bytes:
+        text = self._read(lambda: response.read(MAX_ANSWER + 1))
+        if len(text) > MAX_ANSWER:
+            raise TooLarge(what=f"the answer of {self.address}", limit=MAX_ANSWER)
+        if response.length:  # of what the head announced, so much has not come
+            raise Unreachable(address=self.address, why="the server closed the connection")
+        return text
+
+    def _line(self, response: http.client.HTTPResponse) -> bytes:
+        line = self._read(lambda: response.readline(MAX_LINE + 1))
+        if len(line) > MAX_LINE:
+            raise TooLarge(what=f"an event of {self.address}", limit=MAX_LINE)
+        return line
 
     def _server_sent(self, path: str, after: str) -> Iterator[tuple[str, Happened | Gap]]:
         response = self._request("GET", path, None, {"Last-Event-ID": after} if after else {})
         fields: dict[str, str] = {}
-        while line := self._read(response.readline):
-            name, _, value = line.decode("utf-8").rstrip("\r\n").partition(":")
+        while line := self._line(response):
+            name, _, value = line.decode("utf-8", "replace").rstrip("\r\n").partition(":")
             if name:
                 fields[name] = value.removeprefix(" ")
             elif "event" in fields:
                 gap = fields["event"] == "gap"
-                event = Gap() if gap else msgspec.json.decode(fields.get("data", ""), type=Happened)
+                event = Gap() if gap else self._understood(fields.get("data", "").encode(), Happened)
                 yield fields.get("id", ""), event
             if line.strip() == b"":
                 fields = {}
@@ -258,7 +282,7 @@ class Client:
     def _read(self, read: Callable[[], bytes]) -> bytes:
         try:
             return read()
-        except (http.client.HTTPException, OSError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:
             raise Unreachable(address=self.address, why="the server closed the connection") from error
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -283,12 +307,17 @@ class Client:
         except (http.client.HTTPException, OSError) as error:
             raise Unreachable(address=self.address, why=str(error) or "the server closed the connection") from error
         if response.status >= 400:
-            text = self._read(response.read)
+            text = self._whole(response)
             try:
                 raise Answered(msgspec.json.decode(text, type=dict[str, Any]))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise Unreachable(address=self.address, why=f"it answered {response.status}") from error
         return response
+
+
+def _number(problem: Mapping[str, Any], name: str, default: int) -> int:
+    value = problem.get(name)
+    return value if isinstance(value, int) else default
 
 
 def _context(directory: Path) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -114,6 +115,25 @@ def test_t21_the_handshake_turns_strangers_away_and_the_row_turns_devices_away(a
     for stranger in (None, foreign()):
         with pytest.raises((ssl.SSLError, OSError)):
             get(stranger)
+
+
+def test_t12_whoever_is_no_operator_sends_nothing_large(authority: Server) -> None:
+    """TLS lets devices in, and operators who were revoked; the 40 MiB of a message are for operators."""
+    alice, eve = operator(authority, "alice-large"), operator(authority, "eve")
+    assert authority.run("operator", "revoke", "eve").status == 0
+    device = authority.context(authority.device("edge-4"))
+    revoked = ssl.create_default_context(cafile=str(eve / "ca.crt"))
+    revoked.load_cert_chain(eve / "operator.crt", eve / "operator.key")
+    size = 39_000_000
+    for context in (device, revoked):
+        with socket.create_connection(("127.0.0.1", authority.api_port), timeout=20) as tcp:  # type: ignore[attr-defined]
+            peer = context.wrap_socket(tcp, server_hostname="127.0.0.1")
+            peer.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % size)
+            peer.sendall(b"x" * 100_000)
+            assert peer.recv(100).startswith(b"HTTP/1.1 403 ")
+    with pytest.raises(Answered) as caught:
+        Client(server=url(authority), operator=alice).send("edge-none", operation="o", resource="r", content="x" * size)
+    assert caught.value.status in (404, 413)
 
 
 def foreign() -> Pair:

@@ -123,8 +123,9 @@ def test_beyond_what_can_wait_failures_are_counted_and_not_told_apart() -> None:
 def test_addresses_are_remembered_up_to_a_bound() -> None:
     async def tell(failures: Failures, _store: RelationalStore) -> None:
         for n in range(ACQUAINTANCES + 100):
-            failures.introduced(request("/ca.crt", address=f"a{n}", host="x"))
+            failures.introduced(request("/ca.crt", address=f"a{n}", host="x" * 16_000))
         assert len(failures._called) == ACQUAINTANCES
+        assert max(len(host) for host, _ in failures._called.values()) <= 255
 
     story(tell)
 

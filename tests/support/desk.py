@@ -11,7 +11,7 @@ from typing import Any
 from edgeward.model.http import Request, Response, text
 from edgeward.transports import contexts, tls
 from edgeward.transports.http import Http, HttpLimits
-from edgeward.transports.limits import RateLimit
+from edgeward.transports.limits import Admit, RateLimit
 from tests.support.tls import CA, SERVER, until
 
 HOST = b"Host: x\r\n"
@@ -75,9 +75,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serve(limits: HttpLimits | None = None, rate: RateLimit | None = None) -> AsyncIterator[Served]:
+async def serve(
+    limits: HttpLimits | None = None, rate: RateLimit | None = None, admit: Admit | None = None
+) -> AsyncIterator[Served]:
     desk = Desk()
-    http = Http(desk.respond, now=lambda: datetime.now(UTC), limits=limits, rate=rate)
+    http = Http(desk.respond, now=lambda: datetime.now(UTC), limits=limits, rate=rate, admit=admit)
     problems: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     server = await asyncio.get_running_loop().create_server(http, "127.0.0.1", 0)

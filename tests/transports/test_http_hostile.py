@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgeward.model.http import Response, text
 from edgeward.transports.http import HttpLimits
-from edgeward.transports.limits import RateLimit
+from edgeward.transports.limits import LARGE, RateLimit
 from tests.support.desk import HOST, serve, serve_tls, statuses
 from tests.support.listener import every_loop
 from tests.support.tls import client_context, dial, read_all, run, until
@@ -71,6 +72,44 @@ def test_empty_lines_for_ever_are_no_request() -> None:
     async def main() -> None:
         async with serve() as served:
             assert statuses(await served.ask(*[b"\r\n" * 2000] * 10, until_closed=True)) == [400]
+
+    run(main())
+
+
+@pytest.mark.parametrize("coding", ["length", "chunked"])
+@pytest.mark.parametrize("welcome", [True, False])
+def test_t12_a_large_body_is_read_only_from_whom_it_is_taken(coding: str, welcome: bool) -> None:
+    size, asked = 8_000_000, []
+
+    async def main() -> None:
+        answered = asyncio.Event()
+
+        async def admit(certificate: bytes | None) -> Response | None:
+            asked.append(certificate)
+            await answered.wait()
+            return None if welcome else text(403, "nothing large from you\n")
+
+        async with serve(HttpLimits(body_octets=2 * size), admit=admit) as served:
+            head = b"POST /x HTTP/1.1\r\nHost: x\r\n"
+            if coding == "length":
+                pieces = [head + b"Content-Length: %d\r\n\r\n" % size, b"x" * size]
+            else:
+                chunk = b"%x\r\n%b\r\n" % (size // 100, b"x" * (size // 100))
+                pieces = [head + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 100, b"0\r\n\r\n"]
+            asking = asyncio.ensure_future(served.ask(*pieces))
+            await until(lambda: bool(asked))
+            (connection,) = served.http.open
+            for _ in range(20):  # whatever the kernel has for it
+                await asyncio.sleep(0)
+            assert LARGE < len(connection._body) < 20 * LARGE
+            answered.set()
+            if welcome:
+                assert (await asking).endswith(f"POST /x {size}".encode())
+            else:
+                with contextlib.suppress(ConnectionError):  # much was on its way and went nowhere
+                    assert statuses(await asking) == [403]
+                assert not served.desk.requests
+            assert len(asked) == 1
 
     run(main())
 

@@ -164,6 +164,17 @@ def test_t58_a_stream_ends_with_the_certificate() -> None:
     story(tell)
 
 
+@pytest.mark.parametrize("name", ["socket", "up", "sighup"])
+def test_nobody_elsewhere_passes_for_who_is_on_the_machine(name: str) -> None:
+    """`operator:socket` in the audit log is whoever opened the socket, and nobody else."""
+
+    async def tell(d: Desk) -> None:
+        status, said = await d.call("POST", "/v1/operators", {"name": name, "csr": b64(csr(name))})
+        assert (status, said["code"]) == (400, "bad-name")
+
+    story(tell)
+
+
 def test_operators_are_made_listed_and_revoked_by_name() -> None:
     async def tell(d: Desk) -> None:
         status, made = await d.call("POST", "/v1/operators", {"name": "alice", "csr": b64(csr("alice"))})

@@ -441,6 +441,7 @@ class Hub:
         self.registry.refuse(node, cause)
         if cause is Cause.REVOKED:
             self.courier.refused(node)
+            self.trust.forget(node)
         attendance = self.registry.of_node(node)
         if attendance is not None:
             self._close(attendance, cause)

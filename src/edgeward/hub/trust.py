@@ -36,6 +36,7 @@ class TrustDesk:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.held: dict[str, int] = {}
         """The number of the bundle of each device that asked since this server started."""
+        self._confirmed: dict[str, int] = {}
 
     def asked(self, node: str, message: Message) -> None:
         """A device says which bundle it has."""
@@ -45,6 +46,11 @@ class TrustDesk:
             _log.warning("node %s: %s", node, error)
             return
         self.push(node)
+
+    def forget(self, node: str) -> None:
+        """A device was revoked: nobody waits for it any more."""
+        self.held.pop(node, None)
+        self._confirmed.pop(node, None)
 
     def changed(self) -> None:
         """There is a new bundle: whoever has asked before gets it."""
@@ -90,6 +96,9 @@ class TrustDesk:
             _log.info("the trust bundle %d did not reach node %s: %s", current.sequence, node, error)
             return
         self.held[node] = current.sequence
+        if self._confirmed.get(node) == current.sequence:  # it asked as if it had nothing, and confirms once more
+            return
+        self._confirmed[node] = current.sequence
         facts: dict[str, str | int | list[str] | None] = {"sequence": current.sequence}
         self._note(
             Event(at=self._now(), actor=f"node:{node}", action="trust.confirmed", object=f"node:{node}", facts=facts)

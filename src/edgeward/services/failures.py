@@ -36,6 +36,9 @@ KEPT = timedelta(days=30)
 ACQUAINTANCES = 4096
 """Addresses of which is remembered what they called us."""
 
+LONGEST_HOST = 255
+"""Characters of what they called us: a name of the DNS has no more, and a header could have 16 KiB."""
+
 _CA_PATH = "/ca.crt"
 _NODE_PATH = re.compile(r"/node/([a-z0-9.-]{1,52})")
 
@@ -62,7 +65,7 @@ class Failures:
         which node it means to become. A client that dials an address says so nowhere else."""
         host, node = self._called.pop(request.address, ("", ""))
         if request.path == _CA_PATH:
-            host = host_of(request.header("host"))
+            host = host_of(request.header("host"))[:LONGEST_HOST]
         elif (match := _NODE_PATH.fullmatch(request.path)) is not None:
             node = match[1]
         self._called[request.address] = (host, node)

@@ -22,12 +22,18 @@ PROFILE = "operator"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,51}")
 
 
+RESERVED = frozenset({"socket", "up", "sighup"})
+"""Who is on the machine itself, in the audit log; nobody elsewhere may pass for them."""
+
+
 def operator_name(text: str) -> str:
     """`text` as an operator's name. Raises `BadName`."""
     if NAME.fullmatch(text) is None:
         raise BadName(
             kind="operator's name", value=text, why="it has 1 to 52 letters, digits, dots, hyphens and underscores"
         )
+    if text in RESERVED:
+        raise BadName(kind="operator's name", value=text, why="the audit log calls something else so")
     return text
 
 

@@ -1,15 +1,39 @@
-"""The status line and the headers of an answer, as octets (RFC 9112 sections 4 and 5)."""
+"""The status line and the headers of an answer, as octets (RFC 9112 sections 4 and 5), and the names of a request's."""
 
 from datetime import datetime
 from email.utils import format_datetime
 from http import HTTPStatus
+from typing import NamedTuple
 
 from edgeward.errors import InternalError
-from edgeward.model.http import Response
+from edgeward.model.http import Request, Response
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body."""
+
+KNOWN_NAMES = {
+    name.encode("ascii"): name.lower()
+    for name in (
+        *("Host", "User-Agent", "Content-Length", "Authorization", "Nodename", "NodeName", "ExtKeyUsages"),
+        *("Extkeyusages", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Transfer-Encoding"),
+    )
+}
+"""Header names as our peers spell them, to save the work of spelling them anew; any other spelling is as good."""
+
+
+class Turn(NamedTuple):
+    """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
+
+    request: Request | None
+    answer: Response | None
+    keep: bool
+    """Whether the connection goes on after it."""
+    method: str
+    chunks: bool
+    """Whether the peer reads chunked bodies: HTTP/1.1."""
+    last: bool = False
+    """Whether the peer said itself that it asks nothing more."""
 
 
 class Heads:

@@ -15,34 +15,34 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import httptools
 
 from edgeward.errors import printable
 from edgeward.model.http import Request, Respond, Response, text
 from edgeward.transports import heads
-from edgeward.transports.limits import HttpLimits, RateLimit, TurnedAway, WaitingRoom, network_of, unheard
+from edgeward.transports.heads import Turn
+from edgeward.transports.limits import (
+    LARGE,
+    Admit,
+    HttpLimits,
+    RateLimit,
+    TurnedAway,
+    WaitingRoom,
+    network_of,
+    unheard,
+)
 from edgeward.transports.tls import Connection as TlsConnection
 
 log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_KNOWN_NAMES = {
-    name.encode("ascii"): name.lower()
-    for name in (
-        *("Host", "User-Agent", "Content-Length", "Authorization", "Nodename", "NodeName", "ExtKeyUsages"),
-        *("Extkeyusages", "Accept", "Accept-Encoding", "Connection", "Content-Type", "Transfer-Encoding"),
-    )
-}
-"""Header names as our peers spell them, to save the work of spelling them anew; any other spelling is as good."""
-
 _IDLE, _HEAD, _BODY, _DEAF = range(4)
 """Between requests; in the request line or the headers; in the body; reading no more."""
 
 _NEVER = math.inf
-
 _ONE_PIECE = 16_384
 """Octets of an answer that goes out together with the end of its connection: one TLS record."""
 
@@ -51,20 +51,6 @@ _LEAVING = 256
 
 _LINGER_SECONDS = 2.0
 """For a peer on a plain socket to close its side after ours."""
-
-
-class _Turn(NamedTuple):
-    """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
-
-    request: Request | None
-    answer: Response | None
-    keep: bool
-    """Whether the connection goes on after it."""
-    method: str
-    chunks: bool
-    """Whether the peer reads chunked bodies: HTTP/1.1."""
-    last: bool = False
-    """Whether the peer said itself that it asks nothing more."""
 
 
 class _RefusedError(Exception):
@@ -76,7 +62,8 @@ class Http:
 
     Use it as `Listener(inner=Http(…))` for TLS or give it to `loop.create_unix_server` itself. `respond` answers requests; the errors of
     the project are its own to render. `now` gives aware UTC times. `rate` limits the requests of an address; None for a socket of ours.
-    `turned_away` hears of requests that were refused before `respond` was asked.
+    `turned_away` hears of requests that were refused before `respond` was asked. `admit` is asked once on a connection that has sent the
+    first `LARGE` octets of a body, and nothing more is read until it has answered.
     """
 
     def __init__(
@@ -87,8 +74,10 @@ class Http:
         limits: HttpLimits | None = None,
         rate: RateLimit | None = None,
         turned_away: TurnedAway = unheard,
+        admit: Admit | None = None,
     ) -> None:
         self.respond = respond
+        self.admit = admit
         self.turned_away = turned_away
         self.now = now
         self.limits = limits or HttpLimits()
@@ -123,7 +112,7 @@ class Http:
         if self.open:
             self.look_after(loop)
 
-    def head(self, response: Response, turn: _Turn) -> bytes:
+    def head(self, response: Response, turn: Turn) -> bytes:
         """The status line and the headers of an answer."""
         at = turn.request.at if turn.request is not None else self.now()
         return self._heads.head(response, at, keep=turn.keep, chunks=turn.chunks)
@@ -174,6 +163,7 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "_address",
+        "_admission",
         "_body",
         "_deadline",
         "_fields",
@@ -210,8 +200,9 @@ class HttpConnection(asyncio.Protocol):
         self._headers: dict[str, tuple[str, ...]] = {}
         self._modern = True
         self._body: bytes | bytearray = b""
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self._task: asyncio.Task[None] | None = None
+        self._admission: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._served = False
         self._half_closed = False
@@ -390,7 +381,7 @@ class HttpConnection(asyncio.Protocol):
         headers: dict[str, tuple[str, ...]] = {}
         for name, value in fields:
             octets += len(name) + len(value) + 4
-            key = _KNOWN_NAMES.get(name) or name.lower().decode("latin-1")
+            key = heads.KNOWN_NAMES.get(name) or name.lower().decode("latin-1")
             same = headers.get(key)
             headers[key] = (value.decode("latin-1"),) if same is None else (*same, value.decode("latin-1"))
             if octets > limits.head_octets or len(fields) > limits.headers:
@@ -440,6 +431,19 @@ class HttpConnection(asyncio.Protocol):
             self._body = bytearray(self._body + piece)
         if len(self._body) > self._http.limits.body_octets:
             self._stop(413, f"the body is larger than {self._http.limits.body_octets} bytes")
+        if len(self._body) > LARGE and self._admission is None and self._http.admit and self._transport:
+            self._transport.pause_reading()
+            self._admission = self._loop.create_task(self._ask(self._http.admit, self._transport))
+
+    async def _ask(self, admit: Admit, transport: asyncio.Transport) -> None:
+        """Read on, or answer that this peer sends nothing large."""
+        refusal = await admit(self.certificate)
+        if self._transport is None:
+            return
+        if refusal is not None and self._phase != _DEAF:
+            self._phase = _DEAF
+            self._queue(Turn(request=None, answer=refusal, keep=False, method="", chunks=True))
+        transport.resume_reading()
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -465,7 +469,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._served:
             self._served = True
             self._http.silent.leave(self)
-        self._queue(_Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=not wished))
+        self._queue(Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=not wished))
 
     def _target(self, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
@@ -501,9 +505,9 @@ class HttpConnection(asyncio.Protocol):
         self._phase = _DEAF
         self._http.turned_away(self._address, status, sentence)
         answer = text(status, sentence + "\n", *headers)
-        self._queue(_Turn(request=None, answer=answer, keep=False, method="", chunks=True))
+        self._queue(Turn(request=None, answer=answer, keep=False, method="", chunks=True))
 
-    def _queue(self, turn: _Turn) -> None:
+    def _queue(self, turn: Turn) -> None:
         self._turns.append(turn)
         if self._task is None:
             self._deadline = _NEVER
@@ -548,7 +552,7 @@ class HttpConnection(asyncio.Protocol):
         except OSError:  # the peer has reset the connection, and the loop has not read that yet
             transport.abort()
 
-    async def _send(self, response: Response, turn: _Turn) -> None:
+    async def _send(self, response: Response, turn: Turn) -> None:
         transport = self._transport
         stream = response.stream
         if stream is not None:
@@ -564,7 +568,7 @@ class HttpConnection(asyncio.Protocol):
             if self._room is not None:
                 await self._room
 
-    async def _send_stream(self, response: Response, stream: AsyncIterator[bytes], turn: _Turn) -> None:
+    async def _send_stream(self, response: Response, stream: AsyncIterator[bytes], turn: Turn) -> None:
         """Send the pieces as they come; the iterator is closed when the peer goes."""
         self._streaming = True
         try:

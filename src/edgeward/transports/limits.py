@@ -6,15 +6,24 @@ one that does not mean to finish, and lets the newcomer in.
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from edgeward.model.http import Response
 
 Member = TypeVar("Member", bound=Hashable)
 
 
 TurnedAway = Callable[[str, int, str], None]
 """Hears of a request that was refused before any protocol saw it: the peer's address, the status and the sentence of the answer."""
+
+
+LARGE = 65_536
+"""Octets of a body that anybody may send; who sends more is looked at first, where somebody does."""
+
+Admit = Callable[[bytes | None], Awaitable[Response | None]]
+"""Whether the holder of a certificate (DER) may send a large body: None, or the answer instead."""
 
 
 def unheard(address: str, status: int, sentence: str) -> None:

@@ -21,6 +21,7 @@ from edgeward.pki import parse
 from edgeward.services.doctor import health, on_disk
 from edgeward.services.doctor.story import Circumstances, judge
 from edgeward.stores.port import Store
+from edgeward.web.bodies import whole
 from edgeward.web.platform import Platform
 
 MOST = 1000
@@ -30,14 +31,14 @@ MOST = 1000
 async def failures(platform: Platform, request: Request) -> Response:
     """`GET /v1/failures?node=NAME&address=IP&since=TIME&limit=N`: failed handshakes, enrolments and connections, the newest first."""
     asked = _query(request, {"node", "address", "since", "limit"})
-    limit = asked.get("limit", "200")
-    if not limit.isdecimal() or not 0 < int(limit) <= MOST:
+    limit = whole(asked, "limit", 200, MOST)
+    if not limit:
         raise BadRequest(why=f"limit is between 1 and {MOST}")
     found = await platform.failures.recent(
         node=asked.get("node", ""),
         address=asked.get("address", ""),
         since=_moment(asked.get("since")),
-        limit=int(limit),
+        limit=limit,
     )
     told = [
         as_json(one) | {"finding": finding.as_json()}

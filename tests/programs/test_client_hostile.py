@@ -1,0 +1,97 @@
+"""`edgeward.client` against a server that has the right certificate and answers whatever it likes: an answer or an error, no traceback."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeward import client as module
+from edgeward import testing
+from edgeward.client import Answered, Client
+from edgeward.errors import EdgewardError, TooLarge, Unreachable
+
+_CLOSE = b"Connection: close\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n" + _CLOSE
+NO = b"HTTP/1.1 400 No\r\n" + _CLOSE
+
+ANSWERS = {
+    "a status that is no number": NO + b'{"status":"x"}',
+    "an exit status that is a list": NO + b'{"exit_status":[1]}',
+    "a problem that is a list": NO + b"[]",
+    "a problem without end": NO + b"[" * 100_000,
+    "a problem that is no UTF-8": NO + b'{"title":"\xff\xfe"}',
+    "broken JSON": OK + b"[{]",
+    "no UTF-8": OK + b'"\xff"',
+    "an event that is no UTF-8": OK + b"event: message\ndata: \xff\n\n",
+    "an event that is none": OK + b"event: message\ndata: {}\n\n",
+    "depth": OK + b"[" * 100_000,
+    "a redirect": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n" + _CLOSE,
+    "a length that is too large": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n" + _CLOSE + b"{}",
+    "a length that is not met": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n" + _CLOSE + b"{}",
+    "chunks that are none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" + _CLOSE + b"zz\r\n",
+    "no HTTP": b"garbage\r\n\r\n",
+    "headers without end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
+}
+
+CALLS: dict[str, Callable[[Client], Any]] = {
+    "typed": lambda client: client.nodes(),
+    "call": lambda client: client.call("GET", "/v1/nodes"),
+    "stream": lambda client: next(client.stream("/v1/messages")),
+    "subscribe": lambda client: next(client.subscribe(again=False)),
+}
+
+
+@contextlib.contextmanager
+def answering(directory: Path, answer: bytes) -> Iterator[Client]:
+    """A client of a server that answers this to everything."""
+    authority = testing.authority()
+    server, ours = authority.server("127.0.0.1"), authority.client("alice")
+    for name, octets in (
+        ("ca.crt", authority.certificate), ("operator.crt", ours.certificate), ("operator.key", ours.key),
+        ("server.pem", server.certificate + server.key),
+    ):  # fmt: skip
+        (directory / name).write_bytes(octets)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem")
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(listening.accept()[0], server_side=True) as peer:
+            peer.recv(65536)
+            peer.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield Client(server=f"https://127.0.0.1:{listening.getsockname()[1]}", operator=directory, timeout=10)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_whatever_a_server_answers_is_an_answer_or_an_error(tmp_path: Path, answer: str, call: str) -> None:
+    with answering(tmp_path, ANSWERS[answer]) as client:
+        try:
+            CALLS[call](client)
+        except EdgewardError as error:
+            assert str(error).isprintable()
+            assert error.exit_status != 0
+
+
+def test_t51_the_words_of_a_server_move_no_cursor(tmp_path: Path) -> None:
+    hostile = rb'{"status":400,"title":"\u001b[2J\u009b31m","hint":"\u001b]0;x\u0007","exit_status":0}'
+    with answering(tmp_path, NO + hostile) as client, pytest.raises(Answered) as caught:
+        client.nodes()
+    assert str(caught.value).isprintable() and caught.value.hint.isprintable()
+    assert caught.value.exit_status == 1, "a refusal is no success, whatever the server says"
+
+
+def test_an_answer_and_an_event_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(module, "MAX_LINE", 1000)
+    for call in CALLS.values():
+        with answering(tmp_path, OK + b"x" * 2000) as client, pytest.raises((TooLarge, Unreachable)) as caught:
+            call(client)
+        assert isinstance(caught.value, TooLarge)
