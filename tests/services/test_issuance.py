@@ -114,6 +114,24 @@ def test_when_the_store_fails_after_the_signature_the_next_request_finds_everyth
     story(tmp_path, tell)
 
 
+@pytest.mark.parametrize(("remote", "syncs"), [(False, ["NORMAL", "FULL"]), (True, [])])
+def test_the_planned_row_is_synced_before_the_signature_of_a_key_outside(
+    tmp_path: Path, *, remote: bool, syncs: list[str]
+) -> None:
+    """The one signature that could outlive a loss of power without its row is one that another machine made."""
+
+    async def tell(site: Site) -> None:
+        site.interfere(lambda: None, remote=remote)
+        seen: list[str] = []
+        connection = site.store._writer._engine.connection  # type: ignore[attr-defined]  # what the disk is asked
+        connection.set_trace_callback(seen.append)
+        await site.enrol()
+        assert [one.rpartition("=")[2] for one in seen if one.startswith("PRAGMA synchronous")] == syncs
+        assert seen.count("COMMIT") == 2
+
+    story(tmp_path, tell)
+
+
 def test_when_the_key_fails_the_use_is_given_back_at_once(tmp_path: Path) -> None:
     def fails() -> None:
         raise OSError("the token was pulled out")

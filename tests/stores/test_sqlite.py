@@ -39,7 +39,7 @@ def test_t47_a_symbolic_link_in_its_place_is_not_followed(tmp_path: Path) -> Non
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_every_commit_is_synced(tmp_path: Path) -> None:
+def test_commits_are_synced_unless_they_say_otherwise(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
     connection = store._writer._engine.connection  # type: ignore[attr-defined]  # a pragma is a matter of the connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,7 +1,10 @@
 """The one road to a certificate: decide, planned row, sign, conform, issued row. Whoever wants a certificate goes through here.
 
-The row exists before the signature does, so that no certificate can exist without a record; a failure in between abandons the row at
-once, or before the next enrolment when the store fails just then, and a crash in between abandons it at the next start (`recover`).
+The row exists before the signature does, so that no certificate can exist without a record. It is committed, so it survives the process;
+that it also survives a loss of power is waited for only when the key signs outside of this process. Otherwise the signature, which
+goes nowhere before the issued row is durable, and with it the planned one, would be lost together with it (decision 2). A failure in
+between abandons the row at once, or before the next enrolment when the store fails just then, and a crash in between abandons it at
+the next start (`recover`).
 """
 
 import asyncio
@@ -122,7 +125,12 @@ class Issuance:
         serial = format(plan.serial, "x")
         record = _planned(plan, order, issuer.issuer.id, serial)
         try:
-            await self._store.plan(record, order.admission and order.admission(serial), order.admission_event)
+            await self._store.plan(
+                record,
+                order.admission and order.admission(serial),
+                order.admission_event,
+                durable=issuer.remote_key is not None,
+            )
         except OutcomeUnknown:
             self._left.append(record)  # if it was written, it must not stay
             raise

@@ -1,8 +1,10 @@
 """What a store must be able to do, in the words of the domain. `tests/contract/test_stores.py` says it precisely.
 
 A store is asynchronous because some are across a network; reads do not wait behind writes. Every write is durable when its await
-returns, and each takes the audit event of the change into the same transaction. Two writes that exclude each other (two uses of a
-token that has one left) end with exactly one of them done and the other refused, under any concurrency.
+returns: it survives a loss of power. Only a `plan` may say that it need not be; then it is committed (everybody sees it, and it
+survives `kill -9`), and it is durable no later than any write that is awaited after it. Each takes the audit event of the change into
+the same transaction. Two writes that exclude each other (two uses of a token that has one left) end with exactly one of them done
+and the other refused, under any concurrency.
 """
 
 from collections.abc import Sequence
@@ -136,11 +138,21 @@ class Store(Protocol):
         ...
 
     # certificates
-    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
+    async def plan(
+        self,
+        record: CertificateRecord,
+        admission: Admission | None,
+        event: Event | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
         """Write a planned row. With an admission, the device named by `record.identity` is made known and the conditions hold, or
         nothing is written and the refusal is raised: `TokenSpent` (or revoked or expired since it was read), `NodeHasCertificate`,
         `NodeBlocked`, `CertificateRefused` (what was shown is revoked), `Conflict` (what was to give way has connected or is
-        revoked). `SerialCollision` when the serial exists."""
+        revoked). `SerialCollision` when the serial exists.
+
+        Not `durable`: the row is committed and need not be on the disk before the next durable write is; for a signature that exists
+        nowhere but in this process until `issue`. What also revokes, lets back in or records an event is durable all the same."""
         ...
 
     async def issue(

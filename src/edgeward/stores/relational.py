@@ -177,8 +177,16 @@ class RelationalStore:
 
     # certificates
 
-    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
+    async def plan(
+        self,
+        record: CertificateRecord,
+        admission: Admission | None,
+        event: Event | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
         """Write a planned row under its conditions, or nothing."""
+        more = event is not None or (admission is not None and (admission.unblock or admission.supersedes is not None))
         steps = [] if admission is None else _admission_steps(record, admission)
 
         def refused() -> EdgewardError:
@@ -198,7 +206,8 @@ class RelationalStore:
             use = admission.use
             row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
             steps.append(Step(sql.RECORD_USE, {**row, "serial": use.serial}))
-        await self._writer.submit(Unit(steps=tuple(steps), events=() if event is None else (event,)))
+        events = () if event is None else (event,)
+        await self._writer.submit(Unit(steps=tuple(steps), events=events, durable=durable or more))
 
     async def issue(
         self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event

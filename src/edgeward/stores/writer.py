@@ -5,6 +5,9 @@ while the last transaction was syncing go into the next one together. Their step
 `executemany`; the sum of changed rows says whether every rule held. When one did not, the transaction is rolled back and the units are
 run again one by one, each behind a savepoint, so that a refused unit fails alone and the others share the sync all the same.
 
+A transaction is synced when one of its units asks for it. One in which none does is committed at once and not waited for: the rows are
+there for everybody, outlive the process, and are on the disk no later than whatever is committed after them (decision 2).
+
 Where statements take microseconds (a local database) they run in the event loop, and only the commit, which waits for the disk, runs in
 a thread, and not even that while the disk is quick: two threads that pass the interpreter's lock back and forth cost more than the rows.
 A database across a network gets the whole transaction in the thread.
@@ -53,7 +56,11 @@ class Engine(Protocol):
     local: bool
     """Whether statements take microseconds and only the commit waits."""
 
-    def begin(self) -> None: ...
+    def begin(self, durable: bool) -> None:
+        """Open a transaction. One that is not `durable` survives this process once it is committed, and reaches the disk at the latest
+        with the next durable one: the engine writes one log, in the order of the commits."""
+        ...
+
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def savepoint(self) -> None: ...
@@ -77,11 +84,12 @@ class Step(NamedTuple):
 
 class Unit(NamedTuple):
     """A write that happens whole or not at all. `work` runs after the steps and gives the result; `events` of a unit with `work` are
-    recorded only if it returns something true."""
+    recorded only if it returns something true. Not `durable`: it is enough that it reaches the disk before the next one that is."""
 
     steps: tuple[Step, ...] = ()
     events: tuple[audit.Event, ...] = ()
     work: Callable[[Engine], Any] | None = None
+    durable: bool = True
 
 
 class _Ticket(NamedTuple):
@@ -127,7 +135,7 @@ class Writer:
     async def _write(self) -> None:
         """Transactions until nothing waits."""
         while self._waiting:
-            if not self._quick and len(self._waiting) < MAX_UNITS and not self._closed:
+            if not self._quick and len(self._waiting) < MAX_UNITS and not self._closed and _durable(self._waiting):
                 await asyncio.sleep(GATHER)
             tickets = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_UNITS))]
             results = await self._transaction([ticket.unit for ticket in tickets])
@@ -148,7 +156,8 @@ class Writer:
             return results
         began = time.perf_counter()
         failure = self._commit() if self._quick else await loop.run_in_executor(self._thread, self._commit)
-        self._pace += (time.perf_counter() - began - self._pace) / 8
+        if any(unit.durable for unit in units):
+            self._pace += (time.perf_counter() - began - self._pace) / 8
         return results if failure is None else [failure] * len(units)
 
     def _run_and_commit(self, units: list[Unit]) -> list[Any]:
@@ -197,7 +206,7 @@ class Writer:
         for unit in units:
             for step in unit.steps:
                 kinds.setdefault(step.statement, (step.refused is not None, []))[1].append(step.row)
-        self._engine.begin()
+        self._engine.begin(any(unit.durable for unit in units))
         for statement in _in_order(kinds):
             strict, rows = kinds[statement]
             if self._engine.many(statement, rows) != len(rows) and strict:
@@ -207,7 +216,7 @@ class Writer:
 
     def _one_by_one(self, units: list[Unit]) -> list[Any]:
         results: list[Any] = []
-        self._engine.begin()
+        self._engine.begin(any(unit.durable for unit in units))
         for unit in units:
             self._engine.savepoint()
             try:
@@ -260,6 +269,10 @@ class Writer:
             )
         if rows:
             self._engine.many(sql.ADD_AUDIT, rows)
+
+
+def _durable(tickets: Iterable[_Ticket]) -> bool:
+    return any(ticket.unit.durable for ticket in tickets)
 
 
 def _settle(tickets: list[_Ticket], results: list[Any]) -> None:
