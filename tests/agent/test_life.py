@@ -137,6 +137,7 @@ def test_t60_the_hook_runs_once_for_each_certificate_without_a_shell(ca, hub, tm
     caplog.set_level("INFO", "edgeward.agent")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere")
+    monkeypatch.delenv("EDGEWARD_LIMBO", raising=False)  # a setting of these tests
     told = tmp_path / "told"
 
     def lines() -> list:
