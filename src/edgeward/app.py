@@ -44,6 +44,7 @@ from edgeward.hub.serve import Hub
 from edgeward.keys import passphrase
 from edgeward.keys.file import FileKeys
 from edgeward.keys.port import KeyStore
+from edgeward.model.address import joined
 from edgeward.model.authority import CertificateRecord
 from edgeward.model.device import Cause
 from edgeward.model.failure import HandshakeFailure, Listener
@@ -202,8 +203,8 @@ class Services:
         """Where a device that holds one of our tokens should go."""
         https, hub = self.ports
         return Hints(
-            https=tuple(_host_port(name, https) for name in self.dialled[:4]),
-            hub=tuple(_host_port(name, hub) for name in self.dialled[:4]),
+            https=tuple(joined(name, https) for name in self.dialled[:4]),
+            hub=tuple(joined(name, hub) for name in self.dialled[:4]),
         )
 
     def platform(
@@ -591,7 +592,3 @@ async def offline_call(data: Path, environment: Mapping[str, str], method: str, 
 
 async def _nothing() -> None:
     """Before there are servers there is nothing to reload."""
-
-
-def _host_port(name: str, port: int) -> str:
-    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from edgeward import config, extras, files
 from edgeward.bus.alone import AloneBus
@@ -64,8 +64,8 @@ def sharing(
             )
         return None
     _known("database", where, _DATABASES)
-    if by:
-        _known("bus", by.split(",")[0], _BUSES)
+    for one in by.split(",") if by else ():
+        _known("bus", one, _BUSES)
     if (directory / "edgeward.db").exists():
         raise UsageError(
             problem=f"{directory} holds an authority of its own (edgeward.db); a replica needs another directory"
@@ -123,6 +123,22 @@ def _address(what: str, text: str) -> str:
 def _known(what: str, address: str, schemes: tuple[str, ...]) -> None:
     if address.partition("://")[0] not in schemes:
         raise UsageError(problem=f"the {what} is one of {', '.join(f'{one}://' for one in schemes)}")
+    try:
+        urlsplit(address)
+    except ValueError:  # it is not quoted: what cannot be parsed may have a password anywhere
+        raise UsageError(
+            problem=f"the address of the {what} is no URL: write what is not a letter or digit in a password as %XX"
+        ) from None
+
+
+def has_password(address: str | None) -> bool:
+    """Whether an address has a secret in it, in either of the places where a URL may have one, or cannot be read."""
+    try:
+        return address is not None and any(
+            urlsplit(one).password or "password" in parse_qs(urlsplit(one).query) for one in address.split(",")
+        )
+    except ValueError:
+        return True
 
 
 def _without_secrets(address: str) -> str:

@@ -115,12 +115,9 @@ class Client:
         self._host, self._port, self._context = "", 0, None
         self.address = str(self._data / SOCKET)
         if server is not None:
-            parts = urlsplit(server)
-            if parts.scheme != "https" or not parts.hostname or parts.path not in ("", "/"):
-                raise UsageError(problem=f"{server!r} is no URL of a server: write https://HOST:{PORT}")
             if operator is None:
                 raise UsageError(problem="a server elsewhere needs an operator's directory (EDGEWARD_OPERATOR)")
-            self._host, self._port = parts.hostname, parts.port or PORT
+            self._host, self._port = _host_and_port(server)
             self._context = _context(Path(operator))
             self.address = f"{self._host}:{self._port}"
 
@@ -318,6 +315,16 @@ class Client:
 def _number(problem: Mapping[str, Any], name: str, default: int) -> int:
     value = problem.get(name)
     return value if isinstance(value, int) else default
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname and parts.path in ("", "/"):
+            return parts.hostname, parts.port or PORT
+    except ValueError:  # brackets without an end, a port that is none
+        pass
+    raise UsageError(problem=f"{url!r} is no URL of a server: write https://HOST:{PORT}")
 
 
 def _context(directory: Path) -> ssl.SSLContext:

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from edgeward.errors import BadName, UsageError
+from edgeward.model.address import joined
 from edgeward.pki import names
 
 HTTPS_PORT = 10002
@@ -47,7 +48,7 @@ class Endpoint:
         return Endpoint(host=host.lower(), port=int(port))
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return joined(self.host, self.port)
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -6,11 +6,10 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
-from edgeward import app, app_workers, config
+from edgeward import app, app_shared, app_workers, config
 from edgeward.cli.options import data_option, date, default_data
 from edgeward.services.kubeedge_tokens import Acceptance
 
@@ -89,7 +88,7 @@ def command(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if listen["worker"] is None:
         for option in ("database", "bus"):
-            if has_password(listen[option]):
+            if app_shared.has_password(listen[option]):
                 click.echo(
                     f"warning: the password in --{option} is visible to everybody on this machine; a file hides it: --{option} @FILE",
                     err=True,
@@ -127,11 +126,6 @@ def _crew(
         options=options,
         environment=environment,
     )
-
-
-def has_password(address: str | None) -> bool:
-    """Whether an address has a secret in it."""
-    return address is not None and any(urlsplit(one).password for one in address.split(","))
 
 
 def _announce(server: app.Server) -> None:

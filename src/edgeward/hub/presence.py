@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from edgeward.errors import EdgewardError, printable
+from edgeward.model.allowance import Allowance
 from edgeward.model.audit import Event
 from edgeward.model.device import Cause
 from edgeward.stores.port import Store
@@ -41,9 +42,7 @@ class Presence:
         self._writing: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._notes = NOTES_BURST
-        self._noted_at = 0.0
-        self._omitted = 0
+        self._notes = Allowance(burst=NOTES_BURST, rate=NOTES_RATE)
 
     def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
         """A session of `node` began."""
@@ -55,16 +54,11 @@ class Presence:
 
     def note(self, event: Event) -> None:
         """Record a refusal or a dropped message, as far as the allowance goes; the next record says how many were left out."""
-        at = event.at.timestamp()
-        self._notes = min(NOTES_BURST, self._notes + max(0.0, at - self._noted_at) * NOTES_RATE)
-        self._noted_at = at
-        if self._notes < 1.0:
-            self._omitted += 1
+        omitted = self._notes.take(event.at.timestamp())
+        if omitted is None:
             return
-        self._notes -= 1.0
-        if self._omitted:
-            event.facts["omitted_before"] = self._omitted
-            self._omitted = 0
+        if omitted:
+            event.facts["omitted_before"] = omitted
         self._spawn(self._attempt(lambda: self._store.note(event), "note"))
 
     async def seen(self, moments: list[tuple[str, datetime]]) -> None:

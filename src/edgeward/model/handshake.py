@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from edgeward.model.address import joined
+
 
 class Outcome(StrEnum):
     """How a handshake ended."""
@@ -30,7 +32,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return joined(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from edgeward.errors import EdgewardError, Unreadable, printable
+from edgeward.model.address import host_of
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener, Shown
 from edgeward.model.http import Request
 from edgeward.pki import names, parse
@@ -174,15 +175,6 @@ class Failures:
         that bear its name and the nameless ones from addresses from which it enrolled or connected."""
         await self.settle()
         return await self._store.failures(node=node, address=address, since=since, limit=limit)
-
-
-def host_of(header: str) -> str:
-    """The host in a Host header (RFC 9110 section 7.2): without the port, in lower case, an IPv6 address without brackets."""
-    text = header.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    host, colon, port = text.rpartition(":")
-    return host if colon and port.isdecimal() else text
 
 
 def network(address: str) -> str:

@@ -29,6 +29,7 @@ from edgeward.errors import (
     WrongIdentity,
     printable,
 )
+from edgeward.model.allowance import Allowance
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Reason
 from edgeward.model.evidence import CertificateEvidence, Enrolment, Operator, TokenEvidence
@@ -70,27 +71,8 @@ class _Entitlement:
     key_is_known: bool = True
 
 
-@dataclass(slots=True)
-class _Notes:
-    """How many refusals are written to the audit chain: a bucket of 100 that fills at 10 a second, so that a flood cannot fill the
-    disk. Those left out are counted, and the next one written says how many there were."""
-
-    left: float = 100.0
-    at: datetime | None = None
-    omitted: int = field(default=0)
-
-    def take(self, now: datetime) -> int | None:
-        """The number omitted before this one, or None when this one is to be omitted too."""
-        if self.at is not None:
-            self.left = min(100.0, self.left + max(0.0, (now - self.at).total_seconds()) * 10)
-        self.at = now
-        if self.left < 1:
-            self.omitted += 1
-            return None
-        self.left -= 1
-        omitted, self.omitted = self.omitted, 0
-        return omitted
-
+REFUSALS = (100.0, 10.0)
+"""Refusals that are written to the audit chain: so many at once, and a second."""
 
 RENEWAL_INTERVAL = timedelta(seconds=30)
 """Between two renewals of a node, for long. An edge renews at most once in a few minutes, with the shortest lifetimes that make sense."""
@@ -136,7 +118,7 @@ class Registrar:
         self._foreign = foreign
         self._adoption = adoption
         self._revoked = revoked
-        self._notes = _Notes()
+        self._notes = Allowance(burst=REFUSALS[0], rate=REFUSALS[1])
         self._renewals = _Renewals()
 
     async def enrol(self, enrolment: Enrolment) -> bytes:
@@ -296,7 +278,7 @@ class Registrar:
     ) -> None:
         """Record a refusal, as far as the allowance for them goes. A protocol says here what it refused before it was an enrolment;
         `node` is the name as claimed."""
-        omitted = self._notes.take(at)
+        omitted = self._notes.take(at.timestamp())
         if omitted is None:
             return
         facts: dict[str, str | int | list[str] | None] = {

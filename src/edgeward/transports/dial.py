@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 
 from edgeward.errors import HandshakeFailed, Unreachable
+from edgeward.model.address import joined
 from edgeward.model.failure import HandshakeFailure
 from edgeward.transports.limits import TlsLimits
 from edgeward.transports.reasons import explain_connecting
@@ -70,7 +71,7 @@ async def connect(
     TLS 1.3 a server judges the client's certificate after this returns: `connection_lost` of the protocol then gets a `HandshakeFailed`.
     """
     limits = limits or TlsLimits()
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = joined(host, port)
     side = _Dial(context, inner, server_hostname or host, verify_server, address, limits)
     connection: Connection | None = None
     protocol: asyncio.Protocol | None = None

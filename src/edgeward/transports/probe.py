@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from edgeward.errors import HandshakeFailed, Unreachable
+from edgeward.model.address import joined
 
 MAX_CHAIN = 256 * 1024
 """Octets of all certificates together; OpenSSL stops at 100 KiB by default."""
@@ -56,7 +57,7 @@ def greet(host: str, port: int, *, server_name: str | None = None, seconds: floa
     `server_name` is sent as SNI in place of `host` (an address is never sent). The whole takes at most about
     `seconds` for the connection and as many for the handshake. Raises `Unreachable` or `HandshakeFailed`.
     """
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = joined(host, port)
     try:
         connection = socket.create_connection((host, port), timeout=seconds)
     except (OSError, UnicodeError, OverflowError) as error:

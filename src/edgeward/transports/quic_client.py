@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from edgeward.errors import EdgewardError, HandshakeFailed, Unreachable
 from edgeward.model import message as messages
+from edgeward.model.address import joined
 from edgeward.model.message import Message
 from edgeward.transports import quic_frames
 from edgeward.transports.quic import CONTROL, IDLE, REFUSED, Peer
@@ -154,7 +155,7 @@ async def connect(
     answer to the request goes to `receiver`.
     """
     loop = asyncio.get_running_loop()
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = joined(host, port)
     try:
         async with asyncio.timeout(patience):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)

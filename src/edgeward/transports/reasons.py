@@ -6,6 +6,7 @@ import re
 import ssl
 from collections.abc import Callable
 
+from edgeward.model.allowance import Allowance
 from edgeward.model.failure import HandshakeFailure
 
 _log = logging.getLogger(__name__)
@@ -17,21 +18,13 @@ class HandshakeLog:
 
     def __init__(self, *, clock: Callable[[], float], rate: float = 2.0, burst: float = 100.0) -> None:
         self._clock = clock
-        self._rate = rate
-        self._burst = self._left = burst
-        self._at = clock()
-        self._omitted = 0
+        self._allowance = Allowance(burst=burst, rate=rate)
 
     def __call__(self, failure: HandshakeFailure) -> None:
         """A handshake failed."""
-        at = self._clock()
-        self._left = min(self._burst, self._left + (at - self._at) * self._rate)
-        self._at = at
-        if self._left < 1.0:
-            self._omitted += 1
+        omitted = self._allowance.take(self._clock())
+        if omitted is None:
             return
-        self._left -= 1.0
-        omitted, self._omitted = self._omitted, 0
         more = f" ({omitted} failures before this one are not listed)" if omitted else ""
         _log.info("handshake with %s failed: %s%s", failure.address, failure.reason, more)
 

@@ -1,12 +1,11 @@
 """The request that asks for a WebSocket, as far as it can be judged without knowing who asks: its syntax and its origin."""
 
-from urllib.parse import urlsplit
-
 import httptools
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Upgrade
 
 from edgeward.model import http
+from edgeward.model.address import same_origin
 
 
 class _Head:
@@ -47,11 +46,6 @@ def foreign(upgrade: Upgrade) -> http.Response | None:
     hosts = upgrade.headers.get_all("Host")
     if len(hosts) != 1:
         return http.text(400, "exactly one Host header is needed\n")
-    for origin in upgrade.headers.get_all("Origin"):
-        try:
-            authority = urlsplit(origin).netloc
-        except ValueError:
-            authority = ""
-        if authority.lower() != hosts[0].lower():
-            return http.text(403, "the Origin differs from the Host\n")
+    if not all(same_origin(origin, hosts[0]) for origin in upgrade.headers.get_all("Origin")):
+        return http.text(403, "the Origin differs from the Host\n")
     return None

@@ -20,7 +20,7 @@ from edgeward.model.token import Token as Known
 from edgeward.pki import keys, names, parse, pem
 from edgeward.services.tokens import Wanted
 from edgeward.web import diagnosis, events, kubeedge, messages, nodes, openapi, operators, rotation
-from edgeward.web.bodies import Strict
+from edgeward.web.bodies import Strict, query, whole
 from edgeward.web.bodies import actor as _actor
 from edgeward.web.bodies import body as _body
 from edgeward.web.bodies import json as _json
@@ -227,8 +227,8 @@ async def _advertise(platform: Platform, request: Request) -> Response:
 
 async def _audit(platform: Platform, request: Request) -> Response:
     """Up to 1,000 records of the audit chain after a number."""
-    match = re.search(r"[?&]after=(\d{1,18})", request.target)
-    records = await platform.store.audit(int(match[1]) if match else 0, 1000)
+    after = whole(query(request, frozenset({"after"})), "after", 0, 2**62)
+    records = await platform.store.audit(after, 1000)
     return _json(
         [
             AuditRecord(

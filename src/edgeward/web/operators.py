@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from edgeward.errors import BadRequest, EdgewardError, LocalOnly, Misdirected
+from edgeward.model.address import host_of, same_origin
 from edgeward.model.http import Request, Respond, Response
 from edgeward.pki import parse, pem
 from edgeward.services.operators import Operators
@@ -68,13 +69,13 @@ class Door:
         return response
 
     def _is_for_us(self, request: Request) -> None:
-        host = _host(request.header("host"))
+        host = host_of(request.header("host"))
         if host not in self._names():
             raise Misdirected(host=host)
         if any(name in request.headers for name in _PROXY):
             raise BadRequest(why="it has headers of a proxy, and no proxy stands before this server")
         origin = request.header("origin")
-        if origin and _host(origin.rpartition("//")[2]) != host:
+        if origin and not same_origin(origin, request.header("host")):
             raise BadRequest(why="it comes from a page of another origin")
 
     async def _until(self, end: datetime, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -82,14 +83,6 @@ class Door:
             if self._now() > end:
                 return
             yield piece
-
-
-def _host(text: str) -> str:
-    """A host without its port, in lower case; an IPv6 address without brackets."""
-    text = text.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0].removesuffix(".")
 
 
 async def new(platform: Platform, request: Request) -> Response:

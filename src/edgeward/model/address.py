@@ -1,0 +1,27 @@
+"""Hosts and ports as text: how they are written together, the host in what somebody wrote, and whether a page is ours."""
+
+from urllib.parse import urlsplit
+
+
+def joined(host: str, port: int) -> str:
+    """`HOST:PORT`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def host_of(text: str) -> str:
+    """The host in a Host header (RFC 9110 section 7.2) or in `HOST:PORT`: in lower case, without the port, the brackets of an IPv6
+    address and the dot at the end. Empty for what is neither, such as an IPv6 address without brackets."""
+    text = text.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    host, _, port = text.partition(":")
+    return "" if ":" in port else host.removesuffix(".")
+
+
+def same_origin(origin: str, host: str) -> bool:
+    """Whether a page of this `Origin` (RFC 6454) may speak to whom the request's Host header calls `host`: host and port are the same."""
+    try:
+        authority = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(authority) and authority.lower() == host.strip().lower()
