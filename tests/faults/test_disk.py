@@ -32,7 +32,6 @@ def small() -> Iterator[Path]:
 
 def test_a_full_disk_refuses_and_recovers(small: Path) -> None:
     one = Server(small.parent)
-    one.data.symlink_to(small / "data") if False else None
     one.data = small / "data"
     one.client = type(one.client)(one.data)
     try:
