@@ -1,5 +1,6 @@
 """Messages with real processes: the example program, and a node that falls silent without a word."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -75,3 +76,41 @@ def test_t38_a_stopped_process_is_noticed_within_two_heartbeats_and_gets_its_mes
         finally:
             process.kill()
             process.wait()
+
+
+def test_t51_what_a_device_says_moves_no_terminal() -> None:
+    """U+009B begins a command to a terminal, U+202E turns a line round; as escapes they are the same JSON and harmless."""
+    hostile = "\x9b2J\x1b]0;x\x07\x7f\u2028\u202e\U000e0001é"
+    with server() as authority:
+        pair = authority.device("edge-1")
+        heard = authority.directory / "heard"
+        watch = authority.home.start(
+            "watch", "--operation", "upload", "--count", "1", "--data", authority.data, log=heard
+        )
+        with authority.connect(pair, "edge-1") as connection:
+            over = threading.Event()
+
+            def answer() -> None:
+                got = receive(connection, 30)
+                parent = got["header"]["msg_id"]
+                connection.send(message("response", hostile, {"said": hostile}, msg_id="r", parent_msg_id=parent))
+                while not over.wait(0.1):  # until somebody watches, nobody hears
+                    connection.send(message("upload", hostile, hostile))
+
+            answering = threading.Thread(target=answer)
+            answering.start()
+            try:
+                sent = authority.run(
+                    "send", "edge-1", "--operation", "update", "--resource", "x", "1", "--wait", "20", "--json"
+                )
+                assert sent.status == 0, sent
+                shown = authority.run("message", "show", sent.json["msg_id"])
+                assert watch.wait(30) == 0
+            finally:
+                over.set()
+                answering.join()
+        said = heard.read_text()
+    for text in (sent.out, shown.out, said):
+        assert text.replace("\n", "").isprintable() and "é" in text, text
+    assert json.loads(said)["message"]["content"] == hostile
+    assert sent.json["answer"]["content"] == {"said": hostile}

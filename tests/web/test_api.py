@@ -461,7 +461,7 @@ def test_messages_that_cannot_be_sent() -> None:
         for wrong in (
             {"wait": 0}, {"wait": -1}, {"wait": 3601}, {"wait": "5"}, {"contents": 1}, {"msg_id": ""}, {"msg_id": "a b"},
             {"msg_id": "x" * 129}, {"resourceversion": "1.5"}, {"resourceversion": "9" * 19}, {"lifetime_seconds": 0},
-            {"acknowledge": "yes"}, {"operation": "x" * 40_000},
+            {"acknowledge": "yes"}, {"operation": "x" * 40_000}, {"resource": "a\0b"}, {"source": "\0"}, {"parent_msg_id": "\0"},
         ):  # fmt: skip
             await d.refused(400, "bad-request", "POST", "/v1/messages", body | wrong)
         await d.refused(400, "bad-name", "POST", "/v1/messages", body | {"node": "Edge"})

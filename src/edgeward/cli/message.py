@@ -6,12 +6,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import ago, data_option, json_option, print_json
+from edgeward.cli.options import ago, data_option, json_option, json_text, print_json
+from edgeward.errors import printable
 
 
 @click.group()
@@ -44,7 +44,7 @@ def show(data: Path, as_json: bool, msg_id: str) -> None:
         return
     for name, value in receipt.items():
         if value is not None:
-            text = msgspec.json.encode(value).decode() if name == "answer" else str(value)
+            text = json_text(value) if name == "answer" else printable(value, 1000)
             click.echo(f"{name + ':':14}{text}")
 
 

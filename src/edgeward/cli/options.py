@@ -1,5 +1,6 @@
 """Options that several commands share, and how their values are read: the data directory, secrets, durations."""
 
+import json
 import os
 import re
 import sys
@@ -46,9 +47,27 @@ def json_option(function: _F) -> _F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
 
 
+def json_text(value: Any, *, indent: int = -1) -> str:
+    """`value` as JSON (RFC 8259) that a terminal may be shown: what is not printable is a `\\u…` escape, which means the same to a program.
+
+    A string in it may be a device's, and U+009B begins a command to a terminal as ESC does. `indent` below 0: in one line.
+    """
+    encoded = msgspec.json.encode(value)
+    text = (encoded if indent < 0 else msgspec.json.format(encoded, indent=indent)).decode()
+    return _NOT_ASCII.sub(_escaped, text)
+
+
+_NOT_ASCII = re.compile(r"[^\n\x20-\x7e]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if character.isprintable() else json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
+
+
 def print_json(value: Any) -> None:
     """`value` as indented JSON on standard output."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(json_text(value, indent=2))
 
 
 def duration(text: str) -> timedelta:

@@ -80,7 +80,7 @@ def command(
     if as_json:
         print_json(sent)
     elif sent["answer"] is not None:
-        click.echo(msgspec.json.format(msgspec.json.encode(sent["answer"]), indent=2))
+        print_json(sent["answer"])
     else:
         click.echo(f"{sent['msg_id']} {sent['state']}")
     if wait is None or sent["state"] in ("acknowledged", "sent", "superseded"):

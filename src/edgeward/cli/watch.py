@@ -5,10 +5,9 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import click
-import msgspec
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option
+from edgeward.cli.options import data_option, json_text
 
 
 @click.command()
@@ -42,6 +41,6 @@ def command(data: Path, count: int, types: tuple[str, ...], **patterns: str | No
         asked["type"] = ",".join(types)
     path = "/v1/messages" + (f"?{urlencode(asked)}" if asked else "")
     for number, event in enumerate(Client(data).stream(path), 1):
-        click.echo(msgspec.json.encode(event))
+        click.echo(json_text(event))
         if number == count:
             return

@@ -186,7 +186,7 @@ def object_of(message: Message) -> tuple[str, int]:
         found = _object.decode(message.content).metadata
     except (msgspec.MsgspecError, RecursionError):
         return "", -1
-    if found is None or not found.uid or len(found.uid) > 200 or version > MAX_VERSION:
+    if found is None or not found.uid or len(found.uid) > 200 or "\0" in found.uid or version > MAX_VERSION:
         return "", -1
     return found.uid, version
 

@@ -81,11 +81,11 @@ def allowed(address: Address, *, private: bool) -> bool:
     inner = _inner(address)
     if inner is not None:
         return allowed(inner, private=private)
-    if address.is_loopback:
+    if address.is_loopback or (isinstance(address, ipaddress.IPv6Address) and address.is_site_local):
         return private
     if address.is_multicast or address.is_unspecified or address.is_reserved:
         return False
-    if address.is_link_local:  # where clouds keep the credentials of their machines
+    if address.is_link_local or address in _CREDENTIALS:
         return False
     return address.is_global or private
 
@@ -97,6 +97,9 @@ def _inner(address: Address) -> ipaddress.IPv4Address | None:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
 
+
+_CREDENTIALS = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16")))
+"""Where clouds keep the credentials of their machines, besides 169.254.169.254 and its like, which are link-local."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 

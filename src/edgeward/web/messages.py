@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 
+import msgspec
 from msgspec import Raw
 
 from edgeward.errors import BadRequest, NotFound
@@ -40,6 +41,8 @@ async def send(platform: Platform, request: Request) -> Response:
     ):
         raise BadRequest(why="resourceversion is a whole number below 2^63, as text")
     route = Route(source=asked.source, group=asked.group, operation=asked.operation, resource=asked.resource)
+    if "\0" in "".join((*msgspec.structs.astuple(route), asked.type, asked.parent_msg_id)):
+        raise BadRequest(why="a NUL in the route or in an id is no name of anything")
     header = Header(
         msg_id=asked.msg_id or "",
         parent_msg_id=asked.parent_msg_id,
