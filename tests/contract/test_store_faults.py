@@ -1,6 +1,8 @@
 """What every store must do when it is closed, copied, or out of space: what was awaited is kept, and the rest never happened."""
 
 import asyncio
+import contextlib
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,9 +17,11 @@ from edgeward.errors import (
 )
 from edgeward.model import audit
 from edgeward.model.authority import Reason
+from edgeward.stores.postgres import open_store as open_postgres
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
 from tests.support.places import Place, story
+from tests.support.postgres import Cluster
 from tests.support.rows import (
     NOON,
     admission,
@@ -102,8 +106,8 @@ def test_close_finishes_what_is_queued_and_later_writes_are_errors(place: Place)
     asyncio.run(tell())
 
 
-BULK = "x" * 100_000
-"""More than is left after the last filler."""
+BULK = os.urandom(50_000).hex()
+"""More than is left after the last filler, and nothing that a database could make smaller."""
 
 
 async def _fill(store: RelationalStore) -> int:
@@ -111,7 +115,7 @@ async def _fill(store: RelationalStore) -> int:
     written = 0
     while True:
         results = await asyncio.gather(
-            *(store.note(event("filler", text="x" * 4000)) for _ in range(8)), return_exceptions=True
+            *(store.note(event("filler", text=os.urandom(2000).hex())) for _ in range(8)), return_exceptions=True
         )
         written += results.count(None)
         if written < len(results) * 1000 and all(isinstance(result, StoreUnavailable) for result in results):
@@ -146,7 +150,7 @@ async def _full(store: RelationalStore, make_room: Callable[[], None]) -> None:
 
 def test_with_its_space_used_up_it_refuses_whole_writes_and_goes_on_when_there_is_room(place: Place) -> None:
     if not place.sqlite:
-        pytest.skip("its space is not ours to take; tests/faults/test_postgres.py fills its disk")
+        pytest.skip("its space is its disk's, which the test below fills")
 
     async def tell(store: RelationalStore) -> None:
         connection = store._writer._engine.connection  # type: ignore[attr-defined]  # the one way to take SQLite's space away
@@ -157,24 +161,31 @@ def test_with_its_space_used_up_it_refuses_whole_writes_and_goes_on_when_there_i
     story(place, tell)
 
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one MiB."""
-    where = tmp_path / "disk"
+@contextlib.contextmanager
+def tiny_disk(where: Path, mebibytes: int) -> Iterator[Path]:
+    """A file system of so many MiB at `where`, and a file on it that leaves room when it is removed."""
     where.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(where)], capture_output=True, check=False
-    )
+    command = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=700", "tmpfs", str(where)]
+    made = subprocess.run(command, capture_output=True, check=False)
     if made.returncode != 0:
         pytest.skip(f"NOT CHECKED: a full disk; this user cannot mount one ({made.stderr.decode().strip()})")
-    yield where
-    subprocess.run(["umount", str(where)], check=True)
+    try:
+        ballast = where / "ballast"
+        ballast.write_bytes(bytes(mebibytes * 200_000))
+        yield ballast
+    finally:
+        subprocess.run(["umount", str(where)], check=True)
 
 
-def test_on_a_full_disk_it_refuses_whole_writes_and_goes_on_when_there_is_room(tiny_disk: Path) -> None:
-    ballast = tiny_disk / "ballast"
-    ballast.write_bytes(bytes(200_000))
-    story(Place(lambda: open_store(tiny_disk / "store.db"), True), lambda store: _full(store, ballast.unlink))
+def test_on_a_full_disk_it_refuses_whole_writes_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    with tiny_disk(tmp_path / "disk", 1) as ballast:
+        store = ballast.with_name("store.db")
+        story(Place(lambda: open_store(store), True), lambda store: _full(store, ballast.unlink))
+
+
+def test_postgresql_with_a_full_disk_does_the_same(postgres: Cluster) -> None:
+    with tiny_disk(postgres.directory / "tiny", 14) as ballast, postgres.on(ballast.parent) as url:
+        story(Place(lambda: open_postgres(url), True, sqlite=False), lambda store: _full(store, ballast.unlink))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, by far" * 100, None])

@@ -116,6 +116,20 @@ class Cluster:
         self.execute(f"CREATE DATABASE {name}{template}")
         return self.url(name)
 
+    @contextlib.contextmanager
+    def on(self, disk: Path) -> Iterator[str]:
+        """The address of a new database whose tables lie on a disk of their own."""
+        if self._owner:
+            os.chown(disk, self._owner["user"], self._owner["group"])
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE TABLESPACE {name} LOCATION '{disk}'")
+        self.execute(f"CREATE DATABASE {name} TABLESPACE {name}")
+        try:
+            yield self.url(name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            self.execute(f"DROP TABLESPACE {name}")
+
     def execute(self, statement: str, *row: Any, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as the superuser."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
