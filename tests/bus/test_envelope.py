@@ -45,6 +45,18 @@ def test_one_s_own_and_a_stranger_s_are_not_heard() -> None:
     assert b.unwrap(octets) == ("a", Changed())
 
 
+def test_what_was_recorded_is_not_heard_again() -> None:
+    """Else a device's old message would be shown as a new one, or a hub made to pass on what nobody asked for."""
+    a, b = pair(200)
+    old, new = a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 1000)), a.wrap(Interest(seconds=15.0))
+    assert [b.unwrap(part) for part in old][-1] is not None
+    assert all(b.unwrap(part) is None for part in old)
+    assert b.unwrap(new[0]) is not None
+    assert all(b.unwrap(part) is None for part in (*old, *new))
+    again = Envelopes(b"k" * 32, "a", 200)  # the replica has started anew
+    assert b.unwrap(again.wrap(Changed())[0]) == ("a", Changed())
+
+
 def test_what_is_unfinished_is_bounded() -> None:
     a, b = pair(200)
     for _ in range(1000):

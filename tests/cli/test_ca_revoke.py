@@ -52,7 +52,7 @@ def number(crl: x509.CertificateRevocationList) -> int:
 
 
 @needs("openssl")
-def test_what_is_revoked_is_on_the_next_list_and_everybody_refuses_it(here: Path) -> None:
+def test_t30_what_is_revoked_is_on_the_next_list_and_everybody_refuses_it(here: Path) -> None:
     good(run("ca", "revoke", "1.crt", "--ca-dir", "devices", "--reason", "keycompromise"))
     good(run("ca", "revoke", "edge-2", "--ca-dir", "devices"))
     good(run("ca", "revoke", "devices/ca.crt", "--ca-dir", "root", "--reason", "superseded"))
@@ -78,7 +78,7 @@ def test_what_is_revoked_is_on_the_next_list_and_everybody_refuses_it(here: Path
     assert "CN=Devices: it is revoked (superseded)" in whole.out
 
 
-def test_every_list_is_later_than_the_one_before_also_in_the_same_second(
+def test_t30_every_list_is_later_than_the_one_before_also_in_the_same_second(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moment = app_offline.now()
@@ -106,7 +106,7 @@ def test_a_certificate_leaves_the_list_after_one_that_was_made_beyond_its_end(
     assert counts == [1, 1, 1, 0]
 
 
-def test_a_number_is_never_used_twice_even_when_its_list_was_lost(here: Path) -> None:
+def test_t30_a_number_is_never_used_twice_even_when_its_list_was_lost(here: Path) -> None:
     """The record comes before the signature: a list that could not be written has had its number."""
     (here / "devices/ca.crl").mkdir()
     refused(run("ca", "crl", "--ca-dir", "devices"), 2, "not a plain file")

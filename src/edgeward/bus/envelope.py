@@ -1,11 +1,13 @@
 """How notices travel: in parts that the bus takes, each with a MAC under a key that the replicas share through their store.
 
-Whoever reaches the bus but not the store can neither forge a notice nor read it into the hub; what it carries is not hidden from it.
+Whoever reaches the bus but not the store can neither forge a notice nor say one again that it has recorded: numbers only grow, from the
+time of the start, so also from one life of a replica to the next. What the bus carries is not hidden from it.
 """
 
 import hashlib
 import hmac
 import itertools
+import time
 from collections import OrderedDict
 
 import msgspec
@@ -35,7 +37,8 @@ class Envelopes:
         self._key = key
         self._sender = sender
         self._room = room - _MAC - len(sender.encode()) - 40
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(time.time_ns())
+        self._heard: dict[str, int] = {}  # the number of the last notice of each sender
         self._encoder = msgspec.msgpack.Encoder()
         self._parts = msgspec.msgpack.Decoder(_Part)
         self._notices: msgspec.msgpack.Decoder[Notice] = msgspec.msgpack.Decoder(Notice)
@@ -53,15 +56,19 @@ class Envelopes:
         ]
 
     def unwrap(self, octets: bytes) -> tuple[str, Notice] | None:
-        """Who said what, once its last part is there; None for a part, an echo of our own, and whatever is not from a replica of ours."""
+        """Who said what, once its last part is there; None for a part, an echo of our own, what was said before, and whatever is not
+        from a replica of ours."""
         if not hmac.compare_digest(octets[:_MAC], self._mac(octets[_MAC:])):
             return None
         try:
             one = self._parts.decode(octets[_MAC:])
-            if one.sender == self._sender:
+            if one.sender == self._sender or one.number <= self._heard.get(one.sender, 0):
                 return None
             body = one.body if one.parts == 1 else self._gathered(one)
-            return None if body is None else (one.sender, self._notices.decode(body))
+            if body is None:
+                return None
+            self._heard[one.sender] = one.number
+            return one.sender, self._notices.decode(body)
         except msgspec.MsgspecError:  # a replica of another version says something new
             return None
 
