@@ -12,13 +12,25 @@ from edgeward import cli
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
 _LINK = re.compile(r"\[[^\]]+\]\((?!https?:|#|mailto:)([^)#\s]+)")
-_COMMAND = re.compile(r"(?:^|[\s`(|&])edgeward ([a-z][a-z-]*(?: [^`\n|>&;]*)?)", re.MULTILINE)
+_COMMAND = re.compile(r"(?:^|[\s`(|&])edgeward ([a-z][a-z-]*(?: [^`\n|>&;)]*)?)", re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file(page: Path) -> None:
     broken = [link for link in _LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert not broken
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / link).resolve() for link in _LINK.findall(index.read_text())}
+    pages = {page for page in ROOT.glob("docs/**/*.md") if page.parent.name != "decisions" and page != index}
+    assert not pages - listed
+
+
+def test_decisions_are_numbered_once_without_gaps() -> None:
+    numbers = sorted(int(page.name[:4]) for page in ROOT.glob("docs/decisions/*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def shown_commands() -> list[tuple[str, str]]:

@@ -336,7 +336,7 @@ class MessageConflict(Refusal):
 class NotYetTrusted(Refusal):
     """A CA that is to sign although devices that are connected have not confirmed that they trust it."""
 
-    sentence = "{count} devices have not confirmed that they trust the prepared CA: {nodes}"
+    sentence = "not every device has confirmed that it trusts the prepared CA; not yet {nodes} ({count} in all)"
     remedy = "wait for them (edgeward ca rotate --status), or leave them behind: edgeward ca rotate --activate --force"
 
 

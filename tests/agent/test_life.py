@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -248,11 +249,14 @@ def test_settings_keep_the_hook_and_its_characters(tmp_path):
 def test_a_new_connection_that_cannot_be_had_leaves_the_old_one_standing(ca, hub, tmp_path, caplog):
     async def main(cloud: FakeCloud) -> None:
         async with hub.up(hub.context(tmp_path, "127.0.0.1")):
+            busy = threading.Event()  # the renewal is answered when the hub refuses, and not before
+            cloud.edge_crt = lambda asked: cloud.sign(asked) if busy.wait(DEADLINE) else (500, b"")
             edge = nearly_due(Edge(tmp_path, ca, [hub.port], cloud.port))
             old = serial(edge)
             async with edge.agent():
                 await until(lambda: len(hub.connections) == 1)
                 hub.refusals += [(503, b"busy")] * 3
+                busy.set()
                 await until(lambda: serial(edge) != old)
                 await until(lambda: caplog.text.count("the present one stays") == 3)
                 found = await asyncio.to_thread(status.ask, edge.files.directory)

@@ -26,7 +26,8 @@ from edgeward.agent.run import Agent
 from edgeward.agent.systemd import Systemd
 from edgeward.errors import BadRequest, NotFound, UsageError
 
-DEADLINE = 20.0
+DEADLINE = 60.0
+"""Seconds that anything may take on a machine that is busy with something else."""
 
 
 async def until(condition) -> None:

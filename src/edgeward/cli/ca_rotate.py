@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, json_option, print_json
+from edgeward.cli.options import counted, data_option, json_option, print_json
 from edgeward.errors import UsageError
 
 
@@ -45,8 +45,10 @@ def command(data: Path, name: str | None, activate: bool, force: bool, status: b
         print_json(found)
         return
     click.echo(f"CA           {found['pin']} ({found['state']})")
-    click.echo(f"trust bundle {found['bundle']}, with {found['anchors']} CA certificates")
-    click.echo(f"confirmed by {found['confirmed']} devices that were here since the server started")
+    click.echo(f"trust bundle {found['bundle']}, with {counted(found['anchors'], 'CA certificate')}")
+    click.echo(
+        f"confirmed by {counted(found['confirmed'], 'device')}, of those that were here since the server started"
+    )
     if found["behind"]:
         click.echo(f"not yet by   {', '.join(found['behind'][:20])}")
     if found["state"] == "prepared":

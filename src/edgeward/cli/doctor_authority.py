@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from edgeward.cli import doctor_files
 from edgeward.cli.client import Client
 from edgeward.cli.doctor import Asked
+from edgeward.cli.options import counted
 from edgeward.model.diagnosis import Diagnosis, Section
 from edgeward.model.finding import Finding
 from edgeward.services.doctor.on_disk import first
@@ -18,7 +19,8 @@ def examine(asked: Asked) -> Diagnosis:
     facts = said["facts"]
     lines = (
         f"edgeward {facts['version']}, since {facts['since']} (process {facts['pid']})",
-        f"{facts['nodes']} nodes, {facts['online']} online; {facts['failures']} kinds of failures in {facts['failure_days']} days",
+        f"{counted(facts['nodes'], 'node')}, {facts['online']} online; "
+        f"{counted(facts['failures'], 'kind')} of failures in {facts['failure_days']} days",
         f"its server certificate is for {', '.join(facts['names'])}",
     )
     return Diagnosis(

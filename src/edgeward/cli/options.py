@@ -119,6 +119,11 @@ def read_input(path: str, limit: int) -> bytes:
         raise UsageError(problem=f"cannot read {path}: {error.strerror}") from error
 
 
+def counted(number: int, name: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
+
+
 def ago(moment: datetime, now: datetime) -> str:
     """How long ago `moment` was, in one unit: `12 s`, `3 min`, `5 h`, `2 d`."""
     seconds = max(0, int((now - moment).total_seconds()))
