@@ -68,7 +68,7 @@ from edgeward.stores.replicas import Change
 from edgeward.stores.sqlite import open_store
 from edgeward.transports import contexts, http, shown, tcp, tls, websocket
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
-from edgeward.transports.reasons import HandshakeLog
+from edgeward.transports.reasons import HandshakeLog, explain_connecting
 from edgeward.web.api import Api
 from edgeward.web.platform import Platform
 
@@ -403,7 +403,7 @@ class Server:
                 shared=self._wanted.worker is not None,
             )
         except OSError as error:
-            raise CannotListen(address=f"{address or '*'}:{port}", why=error.strerror or str(error)) from error
+            raise CannotListen(address=f"{address or '*'}:{port}", why=explain_connecting(error)) from error
         self._listeners.append(server)
         bound: int = server.sockets[0].getsockname()[1]
         return bound

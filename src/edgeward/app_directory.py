@@ -40,6 +40,8 @@ class DataDirectory:
         try:
             self._lock = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
+            if error.errno in files.UNWRITABLE:
+                raise files.cannot_write(lock, error) from error
             raise InsecureFile(path=lock, why=error.strerror or str(error)) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,6 +107,11 @@ def _user(environment: Mapping[str, str]) -> str:
         return environment.get("USER") or str(os.getuid())
 
 
+def generated(directory: Path, environment: Mapping[str, str]) -> Path | None:
+    """Where the passphrase is that was made for the offline CA in `directory`; None where one was given."""
+    return passphrase.place(directory / KEYS, environment)
+
+
 def passphrase_trouble(directory: Path, environment: Mapping[str, str]) -> str:
     """Why the passphrase of the key store in `directory` cannot be found; empty when it can, or when it is given at every start and is
     nobody's here to look for. Makes none."""

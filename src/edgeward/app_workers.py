@@ -18,6 +18,7 @@ from pathlib import Path
 from edgeward import config
 from edgeward.app_directory import DataDirectory
 from edgeward.errors import CannotListen, UsageError
+from edgeward.transports.reasons import explain_connecting
 
 _log = logging.getLogger(__name__)
 
@@ -191,5 +192,5 @@ def _reserved(address: str, port: int) -> Iterator[int]:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             held.bind((address, found))
         except OSError as error:
-            raise CannotListen(address=f"{address or '*'}:{port}", why=error.strerror or str(error)) from error
+            raise CannotListen(address=f"{address or '*'}:{port}", why=explain_connecting(error)) from error
         yield found

@@ -302,7 +302,10 @@ class Client:
             why = (error.reason or str(error)).lower().replace("_", " ")
             raise Unreachable(address=self.address, why=f"TLS: {why}") from error
         except (http.client.HTTPException, OSError) as error:
-            raise Unreachable(address=self.address, why=str(error) or "the server closed the connection") from error
+            raise Unreachable(
+                address=self.address,
+                why=getattr(error, "strerror", None) or str(error) or "the server closed the connection",
+            ) from error
         if response.status >= 400:
             text = self._whole(response)
             try:

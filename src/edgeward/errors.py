@@ -14,7 +14,10 @@ hostile: they are shortened and made printable before they reach the sentence. T
 The tree knows nothing of HTTP: each front-end owns one table from class to its answer.
 """
 
+import re
 from typing import Any, ClassVar
+
+_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
 
 
 def printable(value: object, limit: int = 200) -> str:
@@ -57,6 +60,11 @@ class EdgewardError(Exception):
         """A stable name for programs: the class name in lower case with hyphens, `TokenSpent` -> `token-spent`."""
         name = type(self).__name__
         return "".join(("-" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+
+
+def _ask_the_doctor(address: str) -> str:
+    """What to type when HOST:PORT does not answer as it should; nothing for an address of another form."""
+    return f"find out why: edgeward doctor {address}" if _HOST_AND_PORT.fullmatch(address) else ""
 
 
 # --------------------------------------------------------------------------------------------------------------- branches
@@ -239,6 +247,12 @@ class CertificateRefused(Refusal):
     remedy = "join again with a new token: edgeward token new --node NAME"
 
 
+class OperatorRefused(CertificateRefused):
+    """A certificate with which nobody administers this authority."""
+
+    remedy = "on the machine of the authority: edgeward operator new NAME --out DIRECTORY"
+
+
 class NotAdopted(CertificateRefused):
     """A certificate that a KubeEdge cloud issued before its CA was imported, which has no row here and does not get one."""
 
@@ -296,6 +310,31 @@ class NotFound(Refusal):
     """Nothing of that name or number."""
 
     sentence = "no {what} {name}"
+    lists: ClassVar[dict[str, str]] = {
+        "node": "edgeward nodes",
+        "token": "edgeward token list",
+        "message": "edgeward message list",
+    }
+    """What shows the things of a kind that there are."""
+
+    @property
+    def hint(self) -> str:
+        command = self.lists.get(str(self.facts.get("what")))
+        return f"see which there are: {command}" if command else super().hint
+
+
+class PassphraseGone(NotFound):
+    """The generated passphrase of a key store is not where it was put."""
+
+    sentence = "the passphrase of the keys in {directory} is not in {path}"
+    remedy = "bring that file from the machine and the user that made it, or give the passphrase with --passphrase-file"
+
+
+class NotJoined(NotFound):
+    """A directory in which no node has joined."""
+
+    sentence = "no node has joined in {directory}"
+    remedy = "join first: edgeward join https://HOST:10002 --token @FILE --node NAME"
 
 
 class AlreadyExists(Refusal):
@@ -361,6 +400,11 @@ class ServerRefused(Refusal):
 
     sentence = "{url} answered {status}: {answer}"
 
+    @property
+    def hint(self) -> str:
+        """What the server said is to be done, if anything."""
+        return self._shown.get("advice", "")
+
 
 # ------------------------------------------------------------------------------------------------------------ unavailable
 
@@ -391,11 +435,19 @@ class Unreachable(Unavailable):
 
     sentence = "cannot reach {address}: {why}"
 
+    @property
+    def hint(self) -> str:
+        return _ask_the_doctor(self._shown["address"])
+
 
 class HandshakeFailed(Unavailable):
     """A TLS handshake that did not succeed; `why` is OpenSSL's reason in words."""
 
     sentence = "TLS with {address} failed: {why}"
+
+    @property
+    def hint(self) -> str:
+        return _ask_the_doctor(self._shown["address"])
 
 
 class ServerFailing(Unavailable):
@@ -418,6 +470,13 @@ class StoreUnavailable(Unavailable):
     remedy = "check the space and the permissions of the data directory"
 
 
+class CannotWrite(StoreUnavailable):
+    """A file or a directory that cannot be made or written: no space, read-only, no permission."""
+
+    sentence = "cannot write {path}: {why}"
+    remedy = "check the space and the permissions there: df -h {directory}; ls -ld {directory}"
+
+
 class OutcomeUnknown(StoreUnavailable):
     """A write whose commit was asked for and never answered, by a database that could not be asked since."""
 
@@ -429,7 +488,7 @@ class CannotListen(Unavailable):
     """A port that cannot be opened."""
 
     sentence = "cannot listen on {address}: {why}"
-    remedy = "choose another port with --https-port and --hub-port"
+    remedy = "see who has it: ss -ltunp; or choose other ports: edgeward up --help"
 
 
 # --------------------------------------------------------------------------------------------------------------- internal

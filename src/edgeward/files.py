@@ -14,16 +14,25 @@ Every step is announced to `step`, a function that does nothing except in tests,
 import errno
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeward.errors import AlreadyExists, InsecureDirectory, InsecureFile, NotFound, StoreUnavailable, TooLarge
+from edgeward.errors import (
+    AlreadyExists,
+    CannotWrite,
+    InsecureDirectory,
+    InsecureFile,
+    NotFound,
+    StoreUnavailable,
+    TooLarge,
+)
 
 LIMIT = 1024 * 1024
 """Octets that a private file may have when it is read: keys, certificates and passphrases have under 100 KiB."""
 
-_TEMPORARY = re.compile(r"\.[^/]+\.[0-9a-f]{16}\.part")
+_TEMPORARY = re.compile(r"\.(?P<name>[^/]+)\.[0-9a-f]{16}\.part")
 
 Step = Callable[[str], None]
 """Is told the name of a step just before it is taken."""
@@ -59,6 +68,16 @@ def create_private(path: Path, octets: bytes, *, step: Step = no_step) -> None:
         sync_directory(path.parent, step=step)
 
 
+UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""What the system says when there is no room, or when nothing may be written at all."""
+
+
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """What is said of `path`: a temporary file is called by the name that it was to get."""
+    named = path.with_name(found["name"]) if (found := _TEMPORARY.fullmatch(path.name)) else path
+    return CannotWrite(path=named, directory=shlex.quote(str(named.parent)), why=error.strerror or str(error))
+
+
 def write_new(path: Path, octets: bytes, *, step: Step = no_step) -> None:
     """Write and sync a file that must not exist, mode 0600, under its own name: for temporary files, and for directories that
     nobody looks into yet. A crash may leave a part of it.
@@ -71,7 +90,7 @@ def write_new(path: Path, octets: bytes, *, step: Step = no_step) -> None:
     except FileExistsError as error:
         raise InsecureFile(path=path, why="something is in the way of a new file of that name") from error
     except OSError as error:
-        raise StoreUnavailable(why=f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     try:
         os.fchmod(descriptor, 0o600)
         step("write")
@@ -81,7 +100,7 @@ def write_new(path: Path, octets: bytes, *, step: Step = no_step) -> None:
         step("fsync")
         os.fsync(descriptor)
     except OSError as error:
-        raise StoreUnavailable(why=f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     finally:
         os.close(descriptor)
 
@@ -101,7 +120,7 @@ def make_private_directory(path: Path) -> None:
     except FileExistsError:
         check_directory(path)
     except OSError as error:
-        raise StoreUnavailable(why=f"cannot make the directory {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
 
 
 def check_directory(path: Path) -> None:
@@ -194,7 +213,7 @@ def _only_a_plain_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreUnavailable(why=f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         raise InsecureFile(path=path, why="it is not a plain file")
     if found.st_nlink != 1:
@@ -222,4 +241,4 @@ class _Temporary:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._path.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise StoreUnavailable(why=f"cannot write {self._path}: {error.strerror}") from error
+            raise cannot_write(self._path, error) from error

@@ -22,6 +22,8 @@ SAID: list[tuple[str, str, dict[str, str]]] = [
     ("error 20 at 0 depth lookup: unable to get local issuer certificate", "unknown-authority", {}),
     ("error edge.crt: verification failed\nerror 10 at 0 depth lookup: certificate has expired", "expired", {}),
     ("verify error:num=62:hostname mismatch", "name-mismatch", {}),
+    ("tls: bad certificate", "client-refused", {"alert": "bad certificate"}),
+    ("E1125 edgecore: failed to connect: tls: unknown certificate authority", "client-unknown-authority", {}),
     ("140735:error:14094418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca:../ssl/record/rec_layer_s3.c:1544:SSL alert number 48", "client-unknown-authority", {}),
     ("80BB:error:0A00045C:SSL routines:ssl3_read_bytes:tlsv13 alert certificate required:../ssl/record/rec_layer_s3.c:1584:SSL alert number 116", "client-certificate-missing", {}),
     ("error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record/ssl3_record.c:354:", "plain-http", {}),

@@ -166,7 +166,7 @@ def test_t34_t58_a_revoked_operator_is_cut_at_once_and_comes_back_to_a_refusal(a
     assert ended
     with pytest.raises(Answered) as caught:
         client.nodes()
-    assert (caught.value.code, caught.value.status) == ("certificate-refused", 403)
+    assert (caught.value.code, caught.value.status) == ("operator-refused", 403)
     assert authority.run("operator", "revoke", "bob").status == 1
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeward.errors import EdgewardError, InsecureFile, NotFound, UsageError
+from edgeward.errors import EdgewardError, InsecureFile, NotFound, PassphraseGone, UsageError
 from edgeward.keys import passphrase
 
 
@@ -71,8 +71,10 @@ def test_a_generated_one_that_is_gone_is_said_so_and_not_made_again(tmp_path: Pa
     passphrase.find(tmp_path / "keys", home)
     (file,) = (tmp_path / "home" / ".config" / "edgeward" / "passphrases").iterdir()
     file.unlink()
-    with pytest.raises(NotFound, match="passphrases"):
+    assert passphrase.place(tmp_path / "keys", home) == file
+    with pytest.raises(PassphraseGone, match="passphrases") as gone:
         passphrase.find(tmp_path / "keys", home)
+    assert "--passphrase-file" in gone.value.hint
     private(tmp_path / "keys" / "passphrase-id", "../../etc/passwd")
     with pytest.raises(UsageError, match="passphrase-id"):
         passphrase.find(tmp_path / "keys", home)

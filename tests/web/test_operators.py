@@ -78,7 +78,7 @@ def test_t21_nobody_but_an_operator_in_good_standing_gets_an_answer_to_any_reque
         before = await d.w.store.audit(0, 100_000)
         for method, path in [*REQUESTS, ("GET", "/v1/nothing"), ("BREW", "/v1/nodes")]:
             response = await ask(d, der, method, path)
-            assert (response.status, code(response)) == (403, "certificate-refused"), (method, path)
+            assert (response.status, code(response)) == (403, "operator-refused"), (method, path)
         assert await d.w.store.audit(0, 100_000) == before
 
     story(tell)

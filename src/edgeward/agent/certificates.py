@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, QUIC_PORT, Endpoint
 from edgeward.agent.enrol import Pair
-from edgeward.errors import InsecureFile, NotFound, StoreUnavailable, Unavailable, Unreadable, UsageError
+from edgeward.errors import InsecureFile, NotFound, NotJoined, StoreUnavailable, Unavailable, Unreadable, UsageError
 from edgeward.files import (
     Step,
     check_directory,
@@ -153,6 +153,8 @@ class Certificates:
         path = self.directory / "agent.toml"
         try:
             read = tomllib.loads(read_plain(path).decode())
+        except NotFound as error:
+            raise NotJoined(directory=self.directory) from error
         except ValueError as error:
             raise Unreadable(what=f"configuration ({path})", why=str(error)) from error
         try:
@@ -190,7 +192,7 @@ class Certificates:
         """The current pair. Raises `NotFound` when there is none, `Unreadable` when it is not a matching pair, `InsecureFile`."""
         name = self._current_generation()
         if name is None:
-            raise NotFound(what="certificate in", name=self.directory)
+            raise NotJoined(directory=self.directory)
         place = self._generations / name
         certificate_file, key_file = place / "server.crt", place / "server.key"
         certificate = parse.certificate(_one_certificate(read_plain(certificate_file), certificate_file))

@@ -169,8 +169,10 @@ def verify_server(connection: ssl.SSLObject, *, anchors: trust.Anchors, host: st
 def refusal(url: str, status: int, words: str) -> ServerRefused | ServerFailing:
     """What a server's answer other than yes means: whether the same request may succeed later is what its status says (RFC 9110
     section 15). 408 and 429 ask us to come again."""
-    kind = ServerRefused if 400 <= status < 500 and status not in (408, 429) else ServerFailing
-    return kind(url=url, status=status, answer=words)
+    answer, _, advice = words.partition("\nhint: ")
+    if 400 <= status < 500 and status not in (408, 429):
+        return ServerRefused(url=url, status=status, answer=answer, advice=advice.strip())
+    return ServerFailing(url=url, status=status, answer=answer)
 
 
 def _accepted(answer: https.Answer, url: str, proof: Secret | None = None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httptools
 
 from edgeward.agent.endpoint import Endpoint
-from edgeward.errors import BadRequest, EdgewardError, TooLarge, Unreachable
+from edgeward.errors import BadRequest, EdgewardError, HandshakeFailed, TooLarge, Unreachable
 from edgeward.transports import dial
 from edgeward.transports.limits import TlsLimits
 
@@ -109,7 +109,9 @@ class _Exchange(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if isinstance(exc, EdgewardError):  # TLS 1.3 tells only now that it refuses the client certificate
+        if isinstance(exc, HandshakeFailed):  # TLS 1.3 tells only now that it refuses the client certificate
+            self._fail(HandshakeFailed(address=self._endpoint, why=exc.facts["why"]))
+        elif isinstance(exc, EdgewardError):
             self._fail(exc)
         self._fail(Unreachable(address=self._endpoint, why="it closed the connection without a complete answer"))
 

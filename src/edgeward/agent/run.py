@@ -294,7 +294,7 @@ class Agent:
         self._files.write_bundle(bundle)
         self._bundle = bundle
         self._say(trust=bundle.sequence)
-        _log.info("trust bundle %d: %d CA certificates are trusted now", bundle.sequence, len(anchors))
+        _log.info("trust bundle %d: CA certificates that are trusted now: %d", bundle.sequence, len(anchors))
 
     # ------------------------------------------------------------------------------------------------------------- stay fresh
 

@@ -3,6 +3,7 @@
 `COMMANDS` is the one table from a command to its module; every such module defines a click command or group named `command`.
 """
 
+import errno
 import gc
 import importlib
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 import edgeward
-from edgeward.errors import EdgewardError, UsageError, printable
+from edgeward.errors import EdgewardError, Unavailable, UsageError, printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Run the authority: enrolment, hub and administration."),
@@ -99,6 +100,7 @@ def run(arguments: list[str] | None = None) -> int:
     """The exit status of a command line, with its error, if any, said on standard error."""
     try:
         result: Any = command.main(args=arguments, prog_name="edgeward", standalone_mode=False)
+        sys.stdout.flush()  # so that a full disk behind it is an answer, and no complaint of the interpreter's at its end
         return result if isinstance(result, int) else 0
     except EdgewardError as error:
         say_error(str(error), error.hint)
@@ -118,17 +120,37 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("", err=True)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # the outermost shell: whatever it is, no traceback reaches the person unasked
-        if os.environ.get("EDGEWARD_DEBUG"):
-            importlib.import_module("traceback").print_exc()
+        return _last(error)
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def _last(error: Exception) -> int:
+    """The exit status of what is no `EdgewardError`: a reader that went away, a disk that is full, or a bug of ours."""
+    if isinstance(error, BrokenPipeError):
+        _drop_output()
+        return 0
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        _drop_output()
         say_error(
-            f"internal error: {type(error).__name__}: {error}",
-            "this is a bug in edgeward; run it again with EDGEWARD_DEBUG=1 to see where",
+            f"cannot write {error.filename or 'the output'}: {os.strerror(error.errno).lower()}",
+            "make room there: df -h",
         )
-        return 70
+        return Unavailable.exit_status
+    if os.environ.get("EDGEWARD_DEBUG"):
+        importlib.import_module("traceback").print_exc()
+    say_error(
+        f"internal error: {type(error).__name__}: {error}",
+        "this is a bug in edgeward; run it again with EDGEWARD_DEBUG=1 to see where",
+    )
+    return 70
+
+
+def _drop_output() -> None:
+    """What is still to be written on standard output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 MEANT = {

@@ -1,6 +1,7 @@
 """`edgeward agent`: keep this node connected to its hub, and say how it is."""
 
 import os
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from edgeward.agent.endpoint import HUB_PORT, Endpoint
 from edgeward.agent.status import Certificate, Status
 from edgeward.cli.join import agents_home
 from edgeward.cli.options import json_option, print_json
-from edgeward.errors import NotFound, UsageError, printable
+from edgeward.errors import NotJoined, UsageError, printable
 
 _directory_option = click.option(
     "--dir",
@@ -75,7 +76,7 @@ def status(before: Path | None, directory: Path | None, as_json: bool) -> int:
     if as_json:
         print_json(found)
     else:
-        _say(found, now)
+        _say(found, now, f" --dir {shlex.quote(str(files.directory))}" if directory or before else "")
     return 0 if found.good(now) else 1
 
 
@@ -90,7 +91,7 @@ def _stopped(files: Certificates) -> Status:
     )
 
 
-def _say(found: Status, now: datetime) -> None:
+def _say(found: Status, now: datetime, where: str) -> None:
     lines = {"state": _state(found)}
     if found.hub:
         lines["hub"] = f"{found.hub} ({found.transport})"
@@ -101,7 +102,7 @@ def _say(found: Status, now: datetime) -> None:
     if found.last_error_at is not None:
         lines["last error"] = f"{printable(found.last_error, 500)} ({_moment(found.last_error_at)})"
     if found.state == "stopped":
-        lines["next"] = "start it: edgeward agent"
+        lines["next"] = f"start it: edgeward agent{where}"
     click.echo(f"node {click.style(printable(found.node), bold=True)}")
     for name, words in lines.items():
         click.echo(f"  {name:<12} {words}")
@@ -124,11 +125,11 @@ def _moment(moment: datetime) -> str:
 
 
 def _only_directory() -> Path:
-    """The one directory that was joined. Raises `NotFound` or `UsageError`."""
+    """The one directory that was joined. Raises `NotJoined` or `UsageError`."""
     home = agents_home()
     found = sorted(entry for entry in home.iterdir() if (entry / "agent.toml").exists()) if home.is_dir() else []
     if not found:
-        raise NotFound(what="node in", name=f"{home}; join first: edgeward join URL --token @FILE --node NAME")
+        raise NotJoined(directory=home)
     if len(found) > 1:
         raise UsageError(problem=f"there are several nodes here, choose one: --dir {' | '.join(map(str, found))}")
     return found[0]

@@ -1,6 +1,7 @@
 """`edgeward ca new`: an offline CA in a directory of its own, a root or an intermediate."""
 
 import contextlib
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,8 @@ def new(as_json: bool, **options: Any) -> None:
     click.echo(
         f"hand out: {made['directory']}/ca.crt, and {made['directory']}/chain.pem where the whole chain is needed"
     )
+    if (generated := app_offline.generated(Path(made["directory"]), os.environ)) is not None:
+        click.echo(f"keep, apart from a copy of {made['directory']}: the passphrase of its key, {generated}")
 
 
 async def _new(  # noqa: PLR0913 - one parameter for each option

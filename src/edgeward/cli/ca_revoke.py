@@ -34,9 +34,12 @@ class NothingToRevoke(NotFound):
 @click.option(
     "--reason",
     type=click.Choice(_REASONS, case_sensitive=False),
+    metavar="REASON",
     default=Reason.UNSPECIFIED.value,
     show_default=True,
-    help="Why (RFC 5280 section 5.3.1). After keyCompromise the key is never certified again.",
+    help="Why (RFC 5280 section 5.3.1): "
+    + ", ".join(_REASONS)
+    + ". After keyCompromise the key is never certified again.",
 )
 @offline.options
 @json_option

@@ -4,14 +4,13 @@ import asyncio
 import logging
 import os
 import shlex
-import shutil
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from edgeward.agent.join import Joined, join
+from edgeward.app_directory import program
 from edgeward.cli.options import json_option, print_json, secret
 from edgeward.model.token import JoinToken
 
@@ -82,8 +81,7 @@ def _say(joined: Joined, *, named: bool) -> None:
     click.echo(f"  valid until  {_moment(joined.certificate.not_valid_after_utc)}")
     click.echo(f"  files        {joined.directory}")
     click.echo(f"  hub          {', '.join(str(endpoint) for endpoint in joined.settings.hub)}")
-    program = "edgeward" if shutil.which("edgeward") else f"{shlex.quote(sys.executable)} -m edgeward"
-    click.echo(f"\n{click.style('next:', bold=True)} {program} agent{where}")
+    click.echo(f"\n{click.style('next:', bold=True)} {program()} agent{where}")
 
 
 def _moment(moment: datetime) -> str:

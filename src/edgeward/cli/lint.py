@@ -104,7 +104,7 @@ def _lint(inputs: tuple[str, ...], password: str | None, now: datetime, *, with_
                 found.append((name, place := place + 1, parse.certificate(item.data), item.data))
             except EdgewardError as error:
                 raise reading.In(name, error) from error
-        if not place and not any(item.kind is Kind.PRIVATE_KEY for item in items):
+        if not place and (len(inputs) == 1 or not any(item.kind is Kind.PRIVATE_KEY for item in items)) and not files:
             raise WrongKind(name=name, wanted="certificate", found=summary(items))
     ours = lint.lint([certificate for _, _, certificate, _ in found], now)
     linter = rfc5280.Linter() if with_rfc else None

@@ -14,9 +14,12 @@ from edgeward.model.authority import Reason
 @click.option(
     "--reason",
     type=click.Choice([reason.value for reason in Reason], case_sensitive=False),
+    metavar="REASON",
     default=Reason.UNSPECIFIED.value,
     show_default=True,
-    help="Why (RFC 5280 section 5.3.1). After keyCompromise the key is never certified again.",
+    help="Why (RFC 5280 section 5.3.1): "
+    + ", ".join(Reason)
+    + ". After keyCompromise the key is never certified again.",
 )
 @data_option
 @json_option

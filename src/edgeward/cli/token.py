@@ -69,13 +69,13 @@ def list_(data: Path, as_json: bool) -> None:
     if not tokens:
         click.echo("no tokens yet; make one: edgeward token new --node NAME", err=True)
         return
-    click.echo(f"{'KEY ID':16}  {'STATE':8} {'USED':>9}  {'EXPIRES':20}  FOR")
+    click.echo(f"{'KEY ID':16}  {'STATE':8} {'USED':>10}  {'EXPIRES':20}  FOR")
     for token in tokens:
         expires = datetime.fromisoformat(token["expires_at"]).strftime("%Y-%m-%d %H:%M:%SZ")
         whom = token["node"] or f"pattern {token['pattern']}"
         origin = f" from {token['network']}" if token["network"] else ""
         used = f"{token['used']}/{token['uses']}"
-        click.echo(f"{token['key_id']:16}  {token['state']:8} {used:>9}  {expires:20}  {whom}{origin}")
+        click.echo(f"{token['key_id']:16}  {token['state']:8} {used:>10}  {expires:20}  {whom}{origin}")
 
 
 @command.command("uses")

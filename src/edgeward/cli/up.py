@@ -139,6 +139,8 @@ def _announce(server: app.Server) -> None:
     click.echo(f"  hub         wss://{facts['dial']}:{facts['hub_port']}")
     if facts["quic_port"] is not None:
         click.echo(f"  QUIC        quic://{facts['dial']}:{facts['quic_port']}")
+    if facts["api_port"] is not None:
+        click.echo(f"  operators   https://{facts['dial']}:{facts['api_port']}")
     click.echo(f"  CA pin      {facts['pin']}")
     click.echo(f"  valid for   {', '.join(facts['names'])}")
     click.echo(f"  data        {facts['data']}")

@@ -1,6 +1,8 @@
 """`edgeward why`: the server's half of the story of a node that fails."""
 
 import ipaddress
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -55,7 +57,7 @@ def command(target: str, data: Path, as_json: bool, everything: bool) -> int:
         sections=(
             Section(
                 title=address or target,
-                lines=tuple(_standing(node) for node in nodes) or ("not a node that is known here",),
+                lines=tuple(line for node in nodes for line in _standing(node)) or ("not a node that is known here",),
             ),
         ),
         facts={"nodes": nodes, "failures": records},
@@ -97,10 +99,17 @@ def _grouped(found: list[Finding]) -> list[Finding]:
     return worst_first(seen.values())
 
 
-def _standing(node: dict[str, Any]) -> str:
+def _standing(node: dict[str, Any]) -> Iterator[str]:
     cause = f" ({node['cause']})" if node["cause"] and node["state"] != "online" else ""
-    seen = "never seen" if node["last_seen"] is None else f"last seen {node['last_seen']}"
+    seen = "never seen" if node["last_seen"] is None else f"last seen {_moment(node['last_seen'])}"
     where = f" from {node['address']}" if node["address"] else ""
     certificate = node["certificate"]
-    until = "no certificate" if certificate is None else f"certificate until {certificate['not_after']}"
-    return f"{node['name']} is {node['state']}{cause} since {node['since']}; {seen}{where}; {until}"
+    until = "no certificate" if certificate is None else f"certificate until {_moment(certificate['not_after'])}"
+    yield f"{node['name']} is {node['state']}{cause} since {_moment(node['since'])}; {seen}{where}; {until}"
+    if node["state"] == "revoked":
+        yield f"to let it back: edgeward token new --node {node['name']} --unblock"
+
+
+def _moment(at: str) -> str:
+    """A moment of the API's to the second."""
+    return datetime.fromisoformat(at).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgeward import files
-from edgeward.errors import NotFound, UsageError
+from edgeward.errors import NotFound, PassphraseGone, UsageError
 from edgeward.model.token import Secret
 
 _MAX = 4096
@@ -75,10 +75,23 @@ def _generated(directory: Path, environment: Mapping[str, str]) -> Secret:
         new = True
     if not name.isalnum():
         raise UsageError(problem=f"{mark} does not hold the name of a passphrase")
-    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or Path.home()) / ".config")
-    path = home / "edgeward" / "passphrases" / name
+    path = _home(environment) / name
     if new:
         files.make_private_directory(path.parent)
         files.write_private(path, secrets.token_urlsafe(32).encode() + b"\n")
         files.write_private(mark, name.encode() + b"\n")
-    return _checked(files.read_private(path), str(path))
+    try:
+        return _checked(files.read_private(path), str(path))
+    except NotFound as error:
+        raise PassphraseGone(path=path, directory=directory) from error
+
+
+def place(directory: Path, environment: Mapping[str, str]) -> Path | None:
+    """The file of the passphrase that was generated for the key store in `directory`; None where one was given. Makes none."""
+    mark = directory / "passphrase-id"
+    return _home(environment) / files.read_private(mark).decode("ascii", "replace").strip() if mark.exists() else None
+
+
+def _home(environment: Mapping[str, str]) -> Path:
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or Path.home()) / ".config")
+    return home / "edgeward" / "passphrases"

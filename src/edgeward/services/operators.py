@@ -10,7 +10,7 @@ import hashlib
 import re
 from datetime import datetime
 
-from edgeward.errors import BadName, CertificateRefused, PolicyRefused
+from edgeward.errors import BadName, OperatorRefused, PolicyRefused
 from edgeward.model.authority import CertificateRecord, CertificateState
 from edgeward.pki import csr
 from edgeward.pki.issue import Grant
@@ -69,14 +69,14 @@ class Operators:
         return [one for one in await self._store.certificates_under(PROFILE) if one.not_after >= now]
 
     async def admit(self, certificate: bytes | None, now: datetime) -> CertificateRecord:
-        """The operator whose certificate (DER) TLS has proved. Raises `CertificateRefused`."""
+        """The operator whose certificate (DER) TLS has proved. Raises `OperatorRefused`."""
         if certificate is None:
-            raise CertificateRefused(why="none was presented")
+            raise OperatorRefused(why="none was presented")
         record = await self._store.certificate(hashlib.sha256(certificate).digest())
         if record is None or record.profile != PROFILE:
-            raise CertificateRefused(why="it is not an operator's certificate that was issued here")
+            raise OperatorRefused(why="it is not an operator's certificate that was issued here")
         if record.revoked_at is not None:
-            raise CertificateRefused(why=f"it was revoked at {record.revoked_at.isoformat()}")
+            raise OperatorRefused(why=f"it was revoked at {record.revoked_at.isoformat()}")
         if record.state is not CertificateState.ISSUED or not record.not_before <= now <= record.not_after:
-            raise CertificateRefused(why="it is not valid now")
+            raise OperatorRefused(why="it is not valid now")
         return record

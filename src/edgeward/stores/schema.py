@@ -41,7 +41,7 @@ def upgrade_sqlite(connection: sqlite3.Connection) -> None:
         with engine.connect() as borrowed:
             upgrade(borrowed)
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
-        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {error}") from error
+        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {_words(error)}") from error
 
 
 def upgrade_postgres(connect: Callable[[], Any], lock: int) -> None:
@@ -56,4 +56,9 @@ def upgrade_postgres(connect: Callable[[], Any], lock: int) -> None:
             connection.commit()
             upgrade(connection)
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
-        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {error}") from error
+        raise StoreUnavailable(why=f"the schema cannot be brought up to date: {_words(error)}") from error
+
+
+def _words(error: Exception) -> str:
+    """The driver's own words, without the statement around them."""
+    return str(getattr(error, "orig", None) or error)

@@ -39,6 +39,7 @@ from edgeward.transports import quic_frames
 from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
 from edgeward.transports.quic import CONTROL, IDLE, PROTOCOL, REFUSED, SHUTDOWN, Peer, plain
 from edgeward.transports.quic_library import ALPN, Connection
+from edgeward.transports.reasons import explain_connecting
 from edgeward.transports.websocket import Admit, Limits, Receiver
 
 _log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ class Server:
             bound = _bind(address, port)
             _, protocol = await loop.create_datagram_endpoint(lambda: _Listener(self), sock=bound)
         except OSError as error:
-            raise CannotListen(address=f"{address or '*'}:{port}/udp", why=error.strerror or str(error)) from error
+            raise CannotListen(address=f"{address or '*'}:{port}/udp", why=explain_connecting(error)) from error
         self._listening = protocol
         return int(bound.getsockname()[1])
 

@@ -74,7 +74,7 @@ def explain(error: ssl.SSLError) -> tuple[str, str | None, bool]:
 
 
 def explain_connecting(error: OSError) -> str:
-    """Why a TCP connection could not be made: the system's words, because asyncio's own say only that it was not."""
+    """Why a connection could not be made, or a port not opened: the system's words, because asyncio puts its own around them."""
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return error.strerror or str(error)

@@ -30,6 +30,9 @@ JUMP = timedelta(seconds=30)
 OFTEN = 3
 """Failures of one kind after which somebody keeps failing, and did not fail once."""
 
+SPELL = timedelta(minutes=1)
+"""Failures that all lie within it were one attempt: a scan, or a doctor that tried every version. An edge dials again for ever."""
+
 LISTED = 20
 """Nodes that fail that are listed; the rest is counted."""
 
@@ -167,7 +170,8 @@ def _failures(one: Authority) -> Iterator[Finding]:
         if finding.severity is Severity.NOTE:
             continue
         about_names = finding.id in {"name-mismatch", "address-mismatch"}
-        if failure.count < OFTEN and not about_names:
+        keeps = failure.count >= OFTEN and failure.last_at - failure.first_at >= SPELL
+        if not keeps and not about_names:
             continue
         # a name that the certificate lacks is one thing to mend, however many dial it
         key = (finding.id, failure.dialled, "") if about_names else (finding.id, failure.node or failure.address, "")

@@ -275,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     rule("Go", "unsupported protocol version", r"tls: server selected unsupported protocol version", "tls-too-old"),
     rule("Go", "bogus greeting", r"http2: server: error reading preface from client (?P<address>\S{1,80}): bogus greeting", "alpn-h2"),
     rule("Go", "remote error: tls", r"remote error: tls: (?P<alert>[a-z ]{3,40})", _go_alert),
+    rule("Go", "tls: ", rf"(?<!remote error: )\btls: (?P<alert>{'|'.join(_LONGEST_FIRST)})\b", _go_alert),
     rule("KubeEdge", "failed to call http", r"failed to call http, code: (?P<status>\d{3}), message: (?P<detail>[^\n]{0,300})", _answered),
     # ours
     rule("Edgeward", "the token expired at", r"the token expired at (?P<expired_at>\S{10,40})", "token-expired"),
