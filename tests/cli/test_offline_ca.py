@@ -309,7 +309,7 @@ def test_a_run_that_stopped_goes_on_where_it_was(here: Path, monkeypatch: pytest
     assert 35 <= len(list((here / "out").glob("*.crt"))) <= 70
     after_the_stop = rows(here / "root")[0]
     assert CertificateState.PLANNED not in after_the_stop.values()
-    (here / "out/edge-0.crt").unlink()
+    next((here / "out").glob("*.crt")).unlink()
     again = good(run(*SIGN)).out
     authorities = {format(certificate(here / ca / "ca.crt").serial_number, "x") for ca in ("root", "site")}
     issued = {serial for serial, state in after_the_stop.items() if state is CertificateState.ISSUED}
