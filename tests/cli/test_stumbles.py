@@ -86,3 +86,28 @@ def test_a_file_that_cannot_be_written_is_called_by_its_own_name(tmp_path: Path)
     with pytest.raises(Exception, match=f"cannot write {tmp_path}/plain/x: Not a directory") as failed:
         write_private(tmp_path / "plain" / "x", b"y")
     assert "ls -ld" in getattr(failed.value, "hint", "")
+
+
+@pytest.mark.parametrize(
+    "group",
+    (
+        "agent",
+        "token",
+        "message",
+        "operator",
+        "advertise",
+        "ca",
+        "kubeedge",
+        "cert",
+        "kit",
+        "key",
+        "csr",
+        "audit",
+        "trust",
+    ),
+)
+def test_the_list_of_a_group_cuts_no_sentence(group: str) -> None:
+    commands = run(group, "--help").out.partition("Commands:")[2]
+    assert commands
+    assert "..." not in commands
+    assert max(map(len, commands.splitlines())) <= 100

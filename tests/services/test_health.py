@@ -105,10 +105,12 @@ def test_who_keeps_failing() -> None:
         return [(one, judge(one, known())) for one in records]
 
     once = record(code="token-spent", alert="", received=False, reason="spent")
-    burst = dataclasses.replace(once, count=50)
-    often = dataclasses.replace(burst, first_at=once.first_at - health.SPELL)
+    often = dataclasses.replace(once, count=5)
+    burst = dataclasses.replace(often, node="")
+    lasting = dataclasses.replace(burst, first_at=once.first_at - health.SPELL)
     assert ids(failures=failures(once)) == []
     assert ids(failures=failures(burst)) == [], "a scan, or a doctor that tries every version of TLS, and is gone"
+    assert ids(failures=failures(lasting)) == ["token-spent"]
     assert ids(failures=failures(often, often)) == ["token-spent"]
     # a name that the certificate lacks counts the first time, and once, however many dial it
     assert ids(failures=failures(record(node="edge-1"), record(node="edge-2"))) == ["address-mismatch"]

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, json_option, print_json
+from edgeward.cli.options import Group, data_option, json_option, print_json
 from edgeward.pki import names
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The names and addresses that clients dial.
 

@@ -13,7 +13,7 @@ from edgeward.agent.certificates import Certificates
 from edgeward.agent.endpoint import HUB_PORT, Endpoint
 from edgeward.agent.status import Certificate, Status
 from edgeward.cli.join import agents_home
-from edgeward.cli.options import json_option, print_json
+from edgeward.cli.options import Group, json_option, print_json
 from edgeward.errors import NotJoined, UsageError, printable
 
 _directory_option = click.option(
@@ -24,7 +24,7 @@ _directory_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @_directory_option
 @click.option("--hub", metavar="HOST:PORT", help="The hub, this time.  [default: what agent.toml says]")
 @click.option(

@@ -10,12 +10,12 @@ import msgspec
 
 from edgeward.cli import offline
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, json_option, print_json
+from edgeward.cli.options import Group, data_option, json_option, print_json
 from edgeward.errors import printable
 from edgeward.model.audit import AuditRecord, first_bad
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Read the audit log and verify its chain."""
 

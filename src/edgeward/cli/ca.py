@@ -13,7 +13,7 @@ from edgeward import files
 from edgeward.cli import ca_new, ca_revoke, ca_rotate, offline
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
-from edgeward.cli.options import data_option, date, json_option, print_json, read_input, secret
+from edgeward.cli.options import Group, data_option, date, json_option, print_json, read_input, secret
 from edgeward.errors import AlreadyExists, Unreadable, UsageError
 from edgeward.model.token import Secret
 from edgeward.pki import parse, pem
@@ -22,7 +22,7 @@ from edgeward.pki.formats import pkcs8
 _LIMIT = 1024 * 1024
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Show, import and export the authority's CA; make offline CAs, revoke their certificates and make their CRLs."""
 

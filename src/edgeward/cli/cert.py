@@ -13,7 +13,7 @@ from edgeward import app_offline, files
 from edgeward.cli import cert_more, offline, reading, signing, workers, writing
 from edgeward.cli.bench import Source, occupied
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.cli.vendor import request as vendor_request
 from edgeward.errors import InputError, Refusal, UsageError, printable
@@ -30,7 +30,7 @@ class SomeRefused(Refusal):
     remedy = "mend them and run the same command again; it goes on where it stopped"
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Sign certificate requests that were made elsewhere; make throw-away and cross certificates."""
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from edgeward.cli import inspect, key, output, reading, writing
+from edgeward.cli.options import Group
 from edgeward.errors import EdgewardError, Refusal, UsageError, printable
 from edgeward.keys import generate
 from edgeward.pki import names as general
@@ -16,7 +17,7 @@ from edgeward.pki.formats.item import Kind, of_kind
 from edgeward.pki.inspect import others
 
 
-@click.group("csr")
+@click.group("csr", cls=Group)
 def command() -> None:
     """Make, look at and verify certificate requests (PKCS#10)."""
 

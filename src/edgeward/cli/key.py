@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from edgeward.cli import inspect, output, reading, writing
+from edgeward.cli.options import Group
 from edgeward.errors import EdgewardError, Refusal, UsageError, printable
 from edgeward.keys import generate
 from edgeward.pki import parse
@@ -18,7 +19,7 @@ from edgeward.pki.inspect import publickey
 _FORMS = ("pkcs8", "sec1", "pkcs1", "public")
 
 
-@click.group("key")
+@click.group("key", cls=Group)
 def command() -> None:
     """Make, look at, convert and match private keys."""
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from edgeward import app_offline, files
 from edgeward.cli import offline, output, reading, writing
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, read_input
+from edgeward.cli.options import Group, data_option, read_input
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError, printable
 from edgeward.keys import generate
@@ -41,7 +41,7 @@ class Part:
     items: tuple[Item, ...] = ()
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Lay out what a device or a platform needs for mutual TLS, and say which of it is secret."""
 

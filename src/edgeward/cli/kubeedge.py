@@ -12,13 +12,13 @@ import click
 from edgeward import app, files
 from edgeward.cli import kubeedge_sources as sources
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, date, json_option, print_json
+from edgeward.cli.options import Group, data_option, date, json_option, print_json
 from edgeward.cli.reading import secret as password_of
 from edgeward.errors import AlreadyExists, NotRunning, UsageError
 from edgeward.pki.formats import kubernetes
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Move a fleet from KubeEdge's cloud to this authority, and back.
 

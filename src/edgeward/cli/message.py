@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import ago, data_option, json_option, json_text, print_json
+from edgeward.cli.options import Group, ago, data_option, json_option, json_text, print_json
 from edgeward.errors import printable
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """What became of messages to nodes.
 

@@ -10,14 +10,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeward import files
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError
 
 PORT = 10010
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Operators who administer the authority from elsewhere, over mutual TLS.
 

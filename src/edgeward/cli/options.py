@@ -131,3 +131,12 @@ def ago(moment: datetime, now: datetime) -> str:
         if seconds < limit:
             return f"{seconds // divisor} {unit}"
     return f"{seconds // 86400} d"
+
+
+class Group(click.Group):
+    """A group of commands whose list shows the first sentence of each one whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            found = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+            formatter.write_dl([(name, one.get_short_help_str(1000)) for name, one in found if one is not None])

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, duration, json_option, print_json
+from edgeward.cli.options import Group, data_option, duration, json_option, print_json
 from edgeward.errors import NotFound, UsageError
 
 
@@ -18,7 +18,7 @@ def _key_id(_context: click.Context, _parameter: click.Parameter, value: str) ->
     return value
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Make, list and revoke join tokens.
 

@@ -12,6 +12,7 @@ import click
 from cryptography import x509
 
 from edgeward.cli import reading, truststores
+from edgeward.cli.options import Group
 from edgeward.cli.truststores import Step, Store
 from edgeward.errors import Refusal, Unavailable
 from edgeward.pki import parse
@@ -42,7 +43,7 @@ class NoStore(Unavailable):
     remedy = "certutil (libnss3-tools) is needed for browsers, keytool for Java; or name one with --nss or --java"
 
 
-@click.group("trust")
+@click.group("trust", cls=Group)
 def command() -> None:
     """Make the programs of this machine believe a CA, or stop them: the system's store, NSS (browsers) and Java."""
 

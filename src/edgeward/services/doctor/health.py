@@ -31,7 +31,8 @@ OFTEN = 3
 """Failures of one kind after which somebody keeps failing, and did not fail once."""
 
 SPELL = timedelta(minutes=1)
-"""Failures that all lie within it were one attempt: a scan, or a doctor that tried every version. An edge dials again for ever."""
+"""What an address that is no known node failed at within it was one attempt: a scan, or a doctor that tried every version of TLS. An
+edge dials again for ever."""
 
 LISTED = 20
 """Nodes that fail that are listed; the rest is counted."""
@@ -170,7 +171,8 @@ def _failures(one: Authority) -> Iterator[Finding]:
         if finding.severity is Severity.NOTE:
             continue
         about_names = finding.id in {"name-mismatch", "address-mismatch"}
-        keeps = failure.count >= OFTEN and failure.last_at - failure.first_at >= SPELL
+        lasting = bool(failure.node) or failure.last_at - failure.first_at >= SPELL
+        keeps = failure.count >= OFTEN and lasting
         if not keeps and not about_names:
             continue
         # a name that the certificate lacks is one thing to mend, however many dial it
