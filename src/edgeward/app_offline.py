@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import getpass
 import os
+import resource
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ async def directory(
 
     `new`: the directory may be empty and its CA is yet to be made. Raises `NoCa`, `InUse`, `WrongPassword`.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the CA's key
     path = path.absolute()
     if not new and not (path / STORE).exists():
         raise NoCa(name=path)

@@ -483,3 +483,13 @@ def test_who_trusts_us_trusts_what_is_below_a_cross_signed_ca(here: Path) -> Non
     good(run("verify", "l.crt", "--chain", "x.crt", "--ca", "root/ca.crt", "--name", "web.partner.example"))
     good(run("cert", "cross-sign", "p.crt", "--ca-dir", "root", "--permit", "dns:elsewhere.example", "--out", "y.crt"))
     assert run("verify", "l.crt", "--chain", "y.crt", "--ca", "root/ca.crt").status == 1
+
+
+def test_t49_a_process_that_opens_an_offline_ca_leaves_no_core(here: Path) -> None:
+    program = (
+        "import asyncio, os, resource\nfrom pathlib import Path\nfrom edgeward import app_offline\n"
+        "async def main():\n    async with app_offline.directory(Path('root'), os.environ):\n"
+        "        print(resource.getrlimit(resource.RLIMIT_CORE))\nasyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=here, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "(0, 0)", done.stderr
