@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from edgeward.hub.trust import TrustDesk
+from edgeward.hub.trust import AT_ONCE, TrustDesk
 from edgeward.model import bundle
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
@@ -19,14 +19,26 @@ class Site:
     def __init__(self) -> None:
         self.notes: list[Event] = []
         self.confirms = True
+        self.sequence = 2
+        self.under_way = self.most = 0
+        self.sent: list[int] = []
+        self.away: set[str] = set()
+        self.pause = asyncio.Event()
+        self.pause.set()
         self.desk = TrustDesk(
-            lambda: TrustBundle(sequence=2, anchors=(b"x",)), self._send, self.notes.append, lambda: NOON, lambda: "id"
-        )
+            lambda: TrustBundle(sequence=self.sequence, anchors=(b"x",)), self._send, self.notes.append,
+            lambda: NOON, lambda: "id", lambda node: node not in self.away,
+        )  # fmt: skip
 
     async def _send(self, node: str, message: Message) -> Message | None:
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await self.pause.wait()
+        self.under_way -= 1
         if not self.confirms:
             return None
-        content = bundle.encode(Held(sequence=2))
+        self.sent.append(bundle.held(message.content))
+        content = bundle.encode(Held(sequence=self.sent[-1]))
         return messages.response_to(message, content, msg_id="r", now=NOON)
 
     async def asks(self, node: str, sequence: int) -> None:
@@ -58,5 +70,65 @@ def test_a_revoked_device_does_not_hold_up_the_next_ca() -> None:
         assert site.desk.behind([]) == ["edge-1"]
         site.desk.forget("edge-1")
         assert site.desk.behind([]) == []
+
+    asyncio.run(tell())
+
+
+def test_a_bundle_that_changes_while_one_is_under_way_is_sent_after_it() -> None:
+    async def tell() -> None:
+        site = Site()
+        site.pause.clear()
+        asking = asyncio.ensure_future(site.asks("edge-1", 0))
+        while not site.under_way:
+            await asyncio.sleep(0)
+        site.sequence = 3
+        site.desk.changed()
+        site.pause.set()
+        await asking
+        assert site.sent == [2, 3] and site.desk.behind([]) == []
+
+    asyncio.run(tell())
+
+
+def test_a_device_that_does_not_confirm_is_not_sent_the_same_one_again_and_again() -> None:
+    async def tell() -> None:
+        site = Site()
+        site.confirms = False
+        await site.asks("edge-1", 0)
+        assert site.most == 1 and site.desk.behind([]) == ["edge-1"]
+
+    asyncio.run(tell())
+
+
+def test_a_whole_fleet_is_told_a_part_at_a_time() -> None:
+    async def tell() -> None:
+        site = Site()
+        nodes = [f"edge-{n}" for n in range(3 * AT_ONCE)]
+        site.desk.held = dict.fromkeys(nodes, 1)
+        site.pause.clear()
+        site.desk.changed()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert site.under_way == AT_ONCE
+        site.pause.set()
+        while site.desk._tasks:
+            await asyncio.sleep(0)
+        assert site.most == AT_ONCE and len(site.sent) == len(nodes) and site.desk.behind([]) == []
+
+    asyncio.run(tell())
+
+
+def test_nobody_waits_for_a_device_that_is_away_and_it_gets_the_bundle_when_it_asks() -> None:
+    async def tell() -> None:
+        site = Site()
+        site.desk.held = {"edge-1": 1}
+        site.away = {"edge-1"}
+        site.desk.changed()
+        while site.desk._tasks:
+            await asyncio.sleep(0)
+        assert site.sent == [] and site.desk.behind([]) == ["edge-1"]
+        site.away = set()
+        await site.asks("edge-1", 1)
+        assert site.sent == [2] and site.desk.behind([]) == []
 
     asyncio.run(tell())

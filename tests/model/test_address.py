@@ -1,6 +1,6 @@
 import pytest
 
-from edgeward.model.address import host_of, joined, same_origin
+from edgeward.model.address import host_of, joined, network_of, same_origin
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_what_was_joined_has_its_host(host: str) -> None:
 )
 def test_a_page_is_ours_when_host_and_port_are_the_same(origin: str, same: bool) -> None:
     assert same_origin(origin, "cloud:10010") is same
+
+
+def test_addresses_are_counted_by_network() -> None:
+    assert network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::9") != network_of("2001:db8:1:2::9")
+    assert network_of("fe80::1%eth0") == "fe80::/64"
+    assert network_of("") == "" and network_of("a:b") == "a:b"

@@ -11,7 +11,7 @@ from tests.support.tls import DEVICE
 from edgeward.errors import TokenSpent, Unauthenticated
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener
 from edgeward.model.http import Request
-from edgeward.services.failures import ACQUAINTANCES, MAX_PENDING, Failures, network
+from edgeward.services.failures import ACQUAINTANCES, MAX_PENDING, Failures
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
 
@@ -188,10 +188,3 @@ def test_a_record_that_happens_again_keeps_what_it_knew() -> None:
     )
     both = one.again(later)
     assert (both.first_at, both.last_at, both.count, both.reason) == (NOON, later.last_at, 3, "r2")
-
-
-def test_networks() -> None:
-    assert network("192.0.2.7") == "192.0.2.7"
-    assert network("2001:db8:1:2:3::4") == "2001:db8:1:2::/64"
-    assert network("::ffff:192.0.2.7") == "192.0.2.7"
-    assert network("not an address") == "not an address"

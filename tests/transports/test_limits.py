@@ -8,18 +8,9 @@ from hypothesis import strategies as st
 
 from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import hello
-from edgeward.transports.limits import RateLimit, WaitingRoom, network_of
+from edgeward.transports.limits import RateLimit, WaitingRoom
 from edgeward.transports.reasons import HandshakeLog
 from tests.support.listener import client_hello
-
-
-def test_addresses_are_counted_by_network() -> None:
-    assert network_of("192.0.2.1") == "192.0.2.1"
-    assert network_of("::ffff:192.0.2.1") == "192.0.2.1"
-    assert network_of("2001:db8:1:2:3::4") == network_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
-    assert network_of("2001:db8:1:3::9") != network_of("2001:db8:1:2::9")
-    assert network_of("fe80::1%eth0") == "fe80::/64"
-    assert network_of("") == "" and network_of("a:b") == "a:b"
 
 
 def test_a_full_waiting_room_puts_out_whoever_waits_longest() -> None:

@@ -85,6 +85,7 @@ class Others:
         self._alive_since = float("inf")
         self._queues_at = clock()
         self._recent: dict[str, float] = {}
+        self._rechecks: set[asyncio.Task[None]] = set()
         self._interested: dict[str, float] = {}
         self._said_interest = False
         self._away = False
@@ -138,7 +139,9 @@ class Others:
         self._epoch = max(self._epoch + 1, messages.milliseconds(self._now()))
         self._bus.publish(Moved(node=node, epoch=self._epoch))
         if self._recent.get(node, float("-inf")) > self._clock() - RECENT:
-            asyncio.get_running_loop().create_task(self._recheck_soon(node))
+            task = asyncio.get_running_loop().create_task(self._recheck_soon(node))
+            self._rechecks.add(task)  # the loop holds tasks weakly
+            task.add_done_callback(self._rechecks.discard)
         return self._epoch
 
     def upward(self, node: str, message: Message) -> None:

@@ -243,7 +243,9 @@ class Hub:
         self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
         """Certificates that a newer one replaced when it was admitted, and when that was."""
         self._stopped = False
-        self.trust = TrustDesk(bundle, self._ask, self._presence.note, now, new_id)
+        self.trust = TrustDesk(
+            bundle, self._ask, self._presence.note, now, new_id, lambda node: self.registry.of_node(node) is not None
+        )
 
     # ------------------------------------------------------------------------------------------------------ its life
 

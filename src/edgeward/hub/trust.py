@@ -17,12 +17,16 @@ from edgeward.model.message import Message
 
 _log = logging.getLogger(__name__)
 
+AT_ONCE = 500
+"""Devices that are sent a new bundle at a time, so that a whole fleet's do not fill the queue and the memory together."""
+
 Send = Callable[[str, Message], Awaitable[Message | None]]
 """Send a message to a node and wait for its answer; None when none came."""
 
 
 class TrustDesk:
-    """`bundle` gives the present one, `note` writes an audit record in the background."""
+    """`current` gives the present bundle, `note` writes an audit record in the background. `here`: whether a node is connected; one that
+    is not asks when it comes back, and nobody waits for it."""
 
     def __init__(
         self,
@@ -31,12 +35,15 @@ class TrustDesk:
         note: Callable[[Event], None],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        here: Callable[[str], bool] = lambda _node: True,
     ) -> None:
         self._current, self._send, self._note, self._now, self._new_id = current, send, note, now, new_id
+        self._here = here
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.held: dict[str, int] = {}
         """The number of the bundle of each device that asked since this server started."""
         self._confirmed: dict[str, int] = {}
+        self._sending = asyncio.Semaphore(AT_ONCE)
 
     def asked(self, node: str, message: Message) -> None:
         """A device says which bundle it has."""
@@ -69,9 +76,19 @@ class TrustDesk:
         current = self._current()
         if current is None or self.held.get(node, 0) >= current.sequence or node in self._tasks:
             return
-        task = asyncio.get_running_loop().create_task(self._deliver(node, current))
+        task = asyncio.get_running_loop().create_task(self._in_turn(node))
         self._tasks[node] = task
         task.add_done_callback(lambda _done: self._tasks.pop(node, None))
+
+    async def _in_turn(self, node: str) -> None:
+        """The present bundle, and the next one if it came meanwhile."""
+        sent = 0
+        async with self._sending:
+            while (current := self._current()) is not None and current.sequence > max(sent, self.held.get(node, 0)):
+                if not self._here(node):
+                    return
+                sent = current.sequence
+                await self._deliver(node, current)
 
     async def _deliver(self, node: str, current: TrustBundle) -> None:
         update = messages.make(

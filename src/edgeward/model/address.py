@@ -1,5 +1,7 @@
-"""Hosts and ports as text: how they are written together, the host in what somebody wrote, and whether a page is ours."""
+"""Hosts and ports as text: how they are written together, the host in what somebody wrote, the network
+under which an address is counted, and whether a page is ours."""
 
+import ipaddress
 from urllib.parse import urlsplit
 
 
@@ -25,3 +27,16 @@ def same_origin(origin: str, host: str) -> bool:
     except ValueError:
         return False
     return bool(authority) and authority.lower() == host.strip().lower()
+
+
+def network_of(address: str) -> str:
+    """The key under which an IP address is counted: itself for IPv4, its /64 for IPv6 (one site holds at least that), else as it is."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64)) + "/64"

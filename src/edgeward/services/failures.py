@@ -8,7 +8,6 @@
 
 import asyncio
 import hashlib
-import ipaddress
 import logging
 import re
 from collections import OrderedDict
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from edgeward.errors import EdgewardError, Unreadable, printable
-from edgeward.model.address import host_of
+from edgeward.model.address import host_of, network_of
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener, Shown
 from edgeward.model.http import Request
 from edgeward.pki import names, parse
@@ -152,7 +151,7 @@ class Failures:
             except TimeoutError:
                 pass
             pending, self._pending = self._pending, {}
-            rows = [(failure, network(failure.address)) for failure in pending.values()]
+            rows = [(failure, network_of(failure.address)) for failure in pending.values()]
             try:
                 await self._store.add_failures(rows, self._now() - KEPT)
             except EdgewardError as error:
@@ -175,18 +174,6 @@ class Failures:
         that bear its name and the nameless ones from addresses from which it enrolled or connected."""
         await self.settle()
         return await self._store.failures(node=node, address=address, since=since, limit=limit)
-
-
-def network(address: str) -> str:
-    """Whom an address belongs to: itself for IPv4, its /64 for IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
-    mapped = parsed.ipv4_mapped
-    return str(mapped) if mapped is not None else str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def _shown(der: bytes | None) -> Shown | None:

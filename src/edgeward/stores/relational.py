@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from edgeward.errors import (
     AlreadyExists,
@@ -26,15 +26,8 @@ from edgeward.stores.port import Admission, Revoked, Signed, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.relational_timeline import RelationalTimeline
-from edgeward.stores.rows import Row, milliseconds
+from edgeward.stores.rows import Reader, Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
-
-
-class Reader(Protocol):
-    """Reads that do not wait behind the writer and see everything committed before they began."""
-
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
-    async def close(self) -> None: ...
 
 
 class RelationalStore:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from edgeward.errors import EdgewardError, MessageConflict, NodeBlocked, NotFound, QueueFull
 from edgeward.model.delivery import Bounds, Depth, Outbound, Outcome, Receipt, State
 from edgeward.stores import sql_queue as sql
 from edgeward.stores.queue import Put
-from edgeward.stores.rows import Row, milliseconds, moment
+from edgeward.stores.rows import Reader, Row, milliseconds, moment
 from edgeward.stores.writer import Engine, Step, Unit, Writer
 
 _FOREVER = 2**62
@@ -16,14 +16,10 @@ _CHUNK = 5000
 """Receipts that are dropped in one transaction: some 20 ms, so that nobody waits for the sweeping."""
 
 
-class _Reader(Protocol):
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
-
-
 class RelationalQueue:
     """`stores.queue.Queue` over the reader and the writer of a store."""
 
-    def __init__(self, reader: _Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 

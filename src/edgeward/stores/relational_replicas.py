@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
 
 from edgeward.model.authority import CertificateRecord
 from edgeward.stores import rows, sql_replicas
 from edgeward.stores.replicas import Change, Held
-from edgeward.stores.rows import Row, milliseconds
+from edgeward.stores.rows import Reader, milliseconds
 from edgeward.stores.writer import Engine, Step, Unit, Writer
-
-
-class _Reader(Protocol):
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
 
 
 class RelationalReplicas:
     """`stores.replicas.Replicas` over a reader and a writer of one database."""
 
-    def __init__(self, reader: _Reader, writer: Writer, name: str) -> None:
+    def __init__(self, reader: Reader, writer: Writer, name: str) -> None:
         self._reader = reader
         self._writer = writer
         self._name = name

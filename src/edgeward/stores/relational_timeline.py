@@ -1,23 +1,18 @@
 """The nodes' history over any engine that speaks the shared SQL."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from edgeward.model.device import Moment
 from edgeward.stores import sql_timeline as sql
-from edgeward.stores.rows import Row, milliseconds, moment
+from edgeward.stores.rows import Reader, milliseconds, moment
 from edgeward.stores.timeline import KEPT
 from edgeward.stores.writer import Engine, Unit, Writer
-
-
-class _Reader(Protocol):
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
 
 
 class RelationalTimeline:
     """`stores.timeline.Timeline` over the reader and the writer of a store."""
 
-    def __init__(self, reader: _Reader, writer: Writer) -> None:
+    def __init__(self, reader: Reader, writer: Writer) -> None:
         self._reader = reader
         self._writer = writer
 

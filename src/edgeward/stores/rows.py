@@ -1,9 +1,9 @@
-"""Values to rows and back: milliseconds for times, text for enumerations and networks."""
+"""Rows: how they are read, and values to rows and back: milliseconds for times, text for enumerations and networks."""
 
 import functools
 import ipaddress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from edgeward.model.audit import AuditRecord
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin, Reason
@@ -13,6 +13,14 @@ from edgeward.model.token import Token
 from edgeward.stores.port import Revoked, Standing, TokenUse
 
 Row = tuple[Any, ...]
+
+
+class Reader(Protocol):
+    """Reads that do not wait behind the writer and see everything committed before they began."""
+
+    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
+    async def close(self) -> None: ...
+
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

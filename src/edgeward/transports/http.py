@@ -20,6 +20,7 @@ from typing import NoReturn
 import httptools
 
 from edgeward.errors import printable
+from edgeward.model.address import network_of
 from edgeward.model.http import Request, Respond, Response, text
 from edgeward.transports import heads
 from edgeward.transports.heads import Turn
@@ -30,7 +31,6 @@ from edgeward.transports.limits import (
     RateLimit,
     TurnedAway,
     WaitingRoom,
-    network_of,
     unheard,
 )
 from edgeward.transports.tls import Connection as TlsConnection

@@ -5,7 +5,6 @@ one that does not mean to finish, and lets the newcomer in.
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -79,19 +78,6 @@ class HttpLimits:
     """Connections that have not finished a first request. One more puts out the one that has waited longest."""
     silent_per_address: int = 256
     """The same for one address (a /64 of IPv6)."""
-
-
-def network_of(address: str) -> str:
-    """The key under which an IP address is counted: itself for IPv4, its /64 for IPv6 (one site holds at least that), else as it is."""
-    if ":" not in address:
-        return address
-    try:
-        parsed = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Address(int(parsed) >> 64 << 64)) + "/64"
 
 
 class WaitingRoom(Generic[Member]):

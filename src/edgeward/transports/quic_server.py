@@ -33,10 +33,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edgeward.errors import CannotListen, InputError
 from edgeward.model import http
 from edgeward.model import message as messages
+from edgeward.model.address import network_of
 from edgeward.model.failure import HandshakeFailure
 from edgeward.pki import client, parse
 from edgeward.transports import quic_frames
-from edgeward.transports.limits import TlsLimits, WaitingRoom, network_of
+from edgeward.transports.limits import TlsLimits, WaitingRoom
 from edgeward.transports.quic import CONTROL, IDLE, PROTOCOL, REFUSED, SHUTDOWN, Peer, plain
 from edgeward.transports.quic_library import ALPN, Connection
 from edgeward.transports.reasons import explain_connecting

@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from edgeward.errors import HandshakeFailed
+from edgeward.model.address import network_of
 from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import hello, shown
-from edgeward.transports.limits import Deadlines, TlsLimits, WaitingRoom, network_of
+from edgeward.transports.limits import Deadlines, TlsLimits, WaitingRoom
 from edgeward.transports.reasons import explain
 
 _PIECE = 16384
