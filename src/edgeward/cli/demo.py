@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from edgeward.app_directory import program
 from edgeward.cli.client import Client
 from edgeward.errors import EdgewardError, Unavailable
 
@@ -145,6 +146,7 @@ def _play(stage: _Stage) -> None:
     _say("edge-2 comes back", "and is refused; the others stay")
     _table(stage)
     click.echo(click.style("done; everything is cleaned up", bold=True))
+    click.echo(f"\n{click.style('next:', bold=True)} the same, to keep: {program()} up")
 
 
 def _until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
