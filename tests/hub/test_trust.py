@@ -3,7 +3,9 @@
 import asyncio
 from datetime import UTC, datetime
 
-from edgeward.hub.trust import AT_ONCE, TrustDesk
+import pytest
+
+from edgeward.hub.trust import AGAIN, AT_ONCE, BURST, TrustDesk
 from edgeward.model import bundle
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
@@ -20,18 +22,20 @@ class Site:
         self.notes: list[Event] = []
         self.confirms = True
         self.sequence = 2
-        self.under_way = self.most = 0
+        self.now = NOON
+        self.under_way = self.most = self.tried = 0
         self.sent: list[int] = []
         self.away: set[str] = set()
         self.pause = asyncio.Event()
         self.pause.set()
         self.desk = TrustDesk(
             lambda: TrustBundle(sequence=self.sequence, anchors=(b"x",)), self._send, self.notes.append,
-            lambda: NOON, lambda: "id", lambda node: node not in self.away,
+            lambda: self.now, lambda: "id", lambda node: node not in self.away,
         )  # fmt: skip
 
     async def _send(self, node: str, message: Message) -> Message | None:
         self.under_way += 1
+        self.tried += 1
         self.most = max(self.most, self.under_way)
         await self.pause.wait()
         self.under_way -= 1
@@ -58,6 +62,24 @@ def test_a_device_that_asks_again_and_again_fills_no_audit_log() -> None:
         for _ in range(50):
             await site.asks("edge-1", 0)
         assert [note.object for note in site.notes] == ["node:edge-1"]
+
+    asyncio.run(tell())
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_t42_a_device_that_asks_without_end_does_not_push_out_the_receipts_of_others(confirms: bool) -> None:
+    async def tell() -> None:
+        site = Site()
+        site.confirms = confirms
+        for _ in range(1000):
+            await site.asks("edge-1", 0)
+        assert site.tried == BURST
+        site.now += 2 * AGAIN
+        for _ in range(1000):
+            await site.asks("edge-1", 0)
+        assert site.tried == BURST + 2
+        await site.asks("edge-2", 0)
+        assert site.tried == BURST + 3, "others are served"
 
     asyncio.run(tell())
 

@@ -6,7 +6,7 @@ Only Edgeward's own agents ask; a KubeEdge edge knows nothing of it and is never
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from edgeward.errors import EdgewardError, InputError
 from edgeward.model import bundle
@@ -19,6 +19,10 @@ _log = logging.getLogger(__name__)
 
 AT_ONCE = 500
 """Devices that are sent a new bundle at a time, so that a whole fleet's do not fill the queue and the memory together."""
+
+AGAIN = timedelta(minutes=1)
+BURST = 5
+"""A bundle is a message with a receipt, and receipts are bounded: one device is sent one each `AGAIN`, after the first `BURST`."""
 
 Send = Callable[[str, Message], Awaitable[Message | None]]
 """Send a message to a node and wait for its answer; None when none came."""
@@ -44,6 +48,7 @@ class TrustDesk:
         """The number of the bundle of each device that asked since this server started."""
         self._confirmed: dict[str, int] = {}
         self._sending = asyncio.Semaphore(AT_ONCE)
+        self._due: dict[str, datetime] = {}
 
     def asked(self, node: str, message: Message) -> None:
         """A device says which bundle it has."""
@@ -58,6 +63,7 @@ class TrustDesk:
         """A device was revoked: nobody waits for it any more."""
         self.held.pop(node, None)
         self._confirmed.pop(node, None)
+        self._due.pop(node, None)
 
     def changed(self) -> None:
         """There is a new bundle: whoever has asked before gets it."""
@@ -76,6 +82,11 @@ class TrustDesk:
         current = self._current()
         if current is None or self.held.get(node, 0) >= current.sequence or node in self._tasks:
             return
+        now = self._now()
+        due = max(self._due.get(node, now), now)
+        if due - now >= BURST * AGAIN:
+            return
+        self._due[node] = due + AGAIN
         task = asyncio.get_running_loop().create_task(self._in_turn(node))
         self._tasks[node] = task
         task.add_done_callback(lambda _done: self._tasks.pop(node, None))
