@@ -169,3 +169,22 @@ def test_sweep_removes_what_a_crash_left_and_nothing_else(tmp_path):
         "key",
         ".dir.0123456789abcdef.part",
     }
+
+
+def test_a_lock_is_one_process_s_and_says_whose(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first = files.lock(path, lambda pid: NotFound(what="nobody", name=pid))
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(AlreadyExists, match=str(os.getpid())):
+        files.lock(path, lambda pid: AlreadyExists(what="holder", name=pid))
+    os.close(first)
+    os.close(files.lock(path, lambda pid: NotFound(what="nobody", name=pid)))
+
+
+def test_what_is_in_the_place_of_a_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "directory").mkdir()
+    for name in ("link", "directory"):
+        with pytest.raises(InsecureFile, match=name):
+            files.lock(tmp_path / name, lambda pid: NotFound(what="nobody", name=pid))
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,7 +1,6 @@
 """What a running authority holds of its machine: the data directory, its process, and the names by which the machine is reached."""
 
 import contextlib
-import fcntl
 import gc
 import os
 import resource
@@ -13,7 +12,7 @@ from pathlib import Path
 import ifaddr
 
 from edgeward import files
-from edgeward.errors import AlreadyRunning, BadName, InsecureFile, UsageError
+from edgeward.errors import AlreadyRunning, BadName, UsageError
 from edgeward.pki import names
 
 STORE = "edgeward.db"
@@ -37,20 +36,7 @@ class DataDirectory:
         if len(str(self.path / SOCKET)) > MAX_SOCKET_PATH:
             raise UsageError(problem=f"the path of the data directory is too long for a Unix socket: {self.path}")
         files.make_private_directory(self.path)
-        try:
-            self._lock = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            if error.errno in files.UNWRITABLE:
-                raise files.cannot_write(lock, error) from error
-            raise InsecureFile(path=lock, why=error.strerror or str(error)) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.read(self._lock, 32).decode("ascii", "replace").strip() or "?"
-            os.close(self._lock)
-            raise AlreadyRunning(path=self.path, pid=pid) from error
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"{os.getpid()}\n".encode())
+        self._lock = files.lock(lock, lambda pid: AlreadyRunning(path=self.path, pid=pid))
 
     def release(self) -> None:
         """Let another process have it."""

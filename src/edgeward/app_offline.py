@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import getpass
 import os
 import resource
@@ -88,15 +87,8 @@ def profiles(settings: config.Config | None = None) -> dict[str, Profile]:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """The lock of a running authority, so that the two never have the same store open."""
-    descriptor = os.open(path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = files.lock(path / LOCK, lambda pid: InUse(path=path, pid=pid))
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.read(descriptor, 32).decode("ascii", "replace").strip() or "?"
-            raise InUse(path=path, pid=pid) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Private files: written whole or not at all, and readable by their owner alone.
+"""Private files and locks: written whole or not at all, and readable by their owner alone.
 
 The rules, whatever the umask is:
 
@@ -12,6 +12,7 @@ Every step is announced to `step`, a function that does nothing except in tests,
 """
 
 import errno
+import fcntl
 import os
 import re
 import shlex
@@ -22,6 +23,7 @@ from pathlib import Path
 from edgeward.errors import (
     AlreadyExists,
     CannotWrite,
+    EdgewardError,
     InsecureDirectory,
     InsecureFile,
     NotFound,
@@ -189,6 +191,32 @@ def sync_directory(path: Path, *, step: Step = no_step) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def lock(path: Path, taken: Callable[[str], EdgewardError]) -> int:
+    """Hold the file `path`, made if need be, as a lock: until the descriptor that is returned is closed, or this process ends. It has the
+    process's number in it. When another one holds it, what `taken` makes of its number is raised.
+
+    Raises also `InsecureFile` when it cannot be opened for what is in its place, `CannotWrite` when the disk says no.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            raise cannot_write(path, error) from error
+        raise InsecureFile(path=path, why=error.strerror or str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 32).decode("ascii", "replace").strip() or "?"
+        os.close(descriptor)
+        raise taken(holder) from error
+    except OSError as error:
+        os.close(descriptor)
+        raise cannot_write(path, error) from error
+    return descriptor
 
 
 def room(path: Path) -> tuple[int, int]:

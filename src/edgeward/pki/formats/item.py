@@ -53,9 +53,6 @@ _WORDS = {
     Kind.BROKEN: "thing that cannot be read",
 }
 
-SECRET_KINDS = frozenset({Kind.PRIVATE_KEY, Kind.KUBEEDGE_TOKEN})
-"""Kinds whose octets must never reach a terminal or a log."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -81,11 +78,6 @@ class Item:
     notes: tuple[str, ...] = ()
     parts: tuple["Item", ...] = ()
     problem: EdgewardError | None = None
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether `data` is a secret in the clear."""
-        return self.kind in SECRET_KINDS
 
     def noted(self, *notes: str) -> "Item":
         """The same item with further notes; empty ones are left out."""

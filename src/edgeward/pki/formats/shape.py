@@ -9,7 +9,6 @@ from edgeward.pki import asn1
 from edgeward.pki.formats.item import Kind
 
 _SEQUENCE, _SET, _INTEGER, _BITS, _OCTETS, _OID, _ENUMERATED = 16, 17, 2, 3, 4, 6, 10
-_SIGNED_DATA = "1.2.840.113549.1.7.2"
 
 
 def shape(data: bytes) -> tuple[Kind, int] | None:

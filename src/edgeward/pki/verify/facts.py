@@ -20,7 +20,6 @@ from edgeward.pki.verify.dn import DistinguishedName, comparable, shown
 _Value = TypeVar("_Value", bound=x509.ExtensionType)
 
 _EXPLICIT_VERSION = 0xA0
-_UNIQUE_IDS = (0x81, 0x82)
 _EXTENSIONS = 0xA3
 
 
