@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeward.errors import StoreUnavailable
+from edgeward.stores import schema, version
 from edgeward.stores.sqlite import open_store
 from tests.support.rows import event, new_issuer
 
@@ -87,3 +88,24 @@ def test_a_store_whose_schema_is_the_newest_opens_without_what_makes_schemas(tmp
         [sys.executable, "-c", script, tmp_path / "store.db"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9, 14, 19, 24, 29])
+def test_a_migration_that_is_interrupted_has_not_happened(stop: int) -> None:
+    """Whatever step it ends at, the next start brings the schema up."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    steps = {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_ALTER_TABLE}
+    left = stop
+
+    def judge(action: int, *_about: object) -> int:
+        nonlocal left
+        left -= action in steps
+        return sqlite3.SQLITE_DENY if left <= 0 and action in steps else sqlite3.SQLITE_OK
+
+    connection.set_authorizer(judge)
+    with pytest.raises(StoreUnavailable):
+        schema.upgrade_sqlite(connection)
+    assert not connection.in_transaction
+    connection.set_authorizer(lambda *_about: sqlite3.SQLITE_OK)
+    schema.upgrade_sqlite(connection)
+    assert connection.execute(version.PRESENT).fetchall() == [(version.newest(),)]

@@ -35,8 +35,10 @@ def upgrade(connection: sqlalchemy.Connection) -> None:
 
 
 def upgrade_sqlite(connection: sqlite3.Connection) -> None:
-    """The same on a connection of the standard library's. Raises `StoreUnavailable` when the database is not ours."""
+    """The same on a connection of the standard library's that begins no transaction by itself. Raises `StoreUnavailable` when the
+    database is not ours."""
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: connection, poolclass=sqlalchemy.pool.StaticPool)
+    sqlalchemy.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.connect() as borrowed:
             upgrade(borrowed)
