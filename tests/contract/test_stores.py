@@ -503,6 +503,7 @@ def test_a_certificate_never_supersedes_the_one_that_replaces_it(place: Place, s
         new = await enrolled(store, at=NOON - timedelta(seconds=set_back), replaces=old.serial)
         assert await store.first_connection(old, NOON, event("certificate.revoked")) == []
         gone = await store.first_connection(new, NOON, event("certificate.revoked"))
+        assert gone is not None
         assert [r.serial for r in gone] == [old.serial]
 
     story(place, tell)

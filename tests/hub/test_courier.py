@@ -332,3 +332,48 @@ def test_many_senders_to_many_nodes_keep_each_node_s_order():
 
     seen = run(scene, *nodes)
     assert seen == {node: [f"{node}/{n}" for n in range(50)] for node in nodes}
+
+
+def test_the_queue_of_a_node_for_which_nothing_waits_is_not_read():
+    async def scene(one):
+        seen: list[str] = []
+
+        def reads() -> int:
+            count = sum(
+                "FROM message WHERE node" in statement and "ORDER BY n LIMIT" in statement for statement in seen
+            )
+            seen.clear()
+            return count
+
+        for connection in (one.store._reader._connection, one.store._writer._engine.connection):
+            connection.set_trace_callback(seen.append)
+        found = []
+        edge = await one.connect("edge-1")
+        await one.hub.settle()
+        found.append(reads())
+        edge.writer.close()
+        await until(lambda: not one.hub.online())
+        await one.hub.send("edge-1", update("m1"))
+        for expected in ("m1", ""):  # it waits; and after it was delivered, nothing does
+            seen.clear()
+            edge = await one.connect("edge-1")
+            if expected:
+                got = await edge.receive()
+                assert got.msg_id == expected
+                acknowledge(edge, got)
+                await until(lambda: one.hub.courier._lines["edge-1"].outbox.under_way is None)
+            await one.hub.settle()
+            found.append(reads() > 0)
+            edge.writer.close()
+            await until(lambda: not one.hub.online())
+        edge = await one.connect("edge-1")
+        await one.hub.settle()
+        found.append(reads())
+        waiting = asyncio.create_task(one.hub.send("edge-1", update("m2"), wait=5))
+        got = await edge.receive()
+        acknowledge(edge, got)
+        return found, got.msg_id, (await waiting).state
+
+    found, last, state = run(scene, "edge-1")
+    assert found == [0, True, True, 0], "never waited; waits; its end was not noticed yet; nothing waits"
+    assert (last, state) == ("m2", State.ACKNOWLEDGED)

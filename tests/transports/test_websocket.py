@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.utils import accept_key
 
 from edgeward.model import http
 from edgeward.transports.websocket import Limits, Link, WebSocketServer
@@ -262,6 +263,59 @@ def test_messages_go_both_ways():
     assert inbox.fault == ""
 
 
+@pytest.mark.parametrize("key", ["tIgvfXubm+xYyhuPs2qFRA=", "tIgvfXubm+xYyhuPs2qFRA!=", "tIgvfXubm+xYyhuPs2qFRAAA", ""])
+def test_a_key_that_is_not_sixteen_octets_is_refused(key):
+    async def scene(one):
+        edge = await one.dial()
+        return (await edge.upgrade(request=head(**{"Sec-WebSocket-Key": key})))[0]
+
+    assert run(scene) == 400
+
+
+@pytest.mark.parametrize(
+    "changed", [{"Connection": "keep-alive, Upgrade"}, {"Upgrade": "WebSocket"}, {"Connection": "UPGRADE"}]
+)
+def test_an_upgrade_may_be_asked_for_in_more_than_one_way(changed):
+    async def scene(one):
+        edge = await one.dial()
+        edge.writer.write(head(**changed))
+        return await edge.reader.readuntil(b"\r\n\r\n")
+
+    answer = run(scene)
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"Sec-WebSocket-Accept: " + accept_key("tIgvfXubm+xYyhuPs2qFRA==").encode() in answer
+    assert answer.count(b"Server: edgeward\r\n") == 1
+
+
+def test_a_frame_that_comes_alone_is_read_like_any_other_whatever_its_length():
+    sizes = (0, 1, 125, 126, 127, 300, 4087, 4088, 4089, 4096, 5000)
+    bodies = [bytes([97 + n % 26]) * size for n, size in enumerate(sizes)]
+
+    async def scene(one):
+        edge, inbox = await one.connect()
+        for count, body in enumerate(bodies, 1):
+            edge.send(body)
+            await until(lambda count=count: len(inbox.messages) == count)
+        for body in bodies:  # and together, so that most begin in the middle of what is read
+            edge.send(body)
+        await until(lambda: len(inbox.messages) == 2 * len(bodies))
+        return inbox.messages, inbox.link._unread, one.server.unfinished
+
+    assert run(scene) == (bodies * 2, 0, 0)
+
+
+@pytest.mark.parametrize("limit", [200, 2000])
+def test_a_frame_that_comes_alone_is_held_to_the_limit(limit):
+    async def scene(one):
+        edge, inbox = await one.connect()
+        edge.send(b"a" * limit)
+        await until(lambda: inbox.messages)
+        edge.send(b"a" * (limit + 1))
+        return await edge.closed(), len(inbox.messages)
+
+    assert run(scene, limits=Limits(message=limit)) == (1009, 1)
+
+
 def test_t42_a_message_may_come_an_octet_at_a_time():
     async def scene(one):
         edge, inbox = await one.connect()
@@ -379,6 +433,9 @@ ATTACKS = {
     "a fragmented ping": (raw(0x09, 1, b"a"), 1002),
     "a continuation of nothing": (raw(0x80, 1, b"a"), 1002),
     "a message inside a message": (raw(0x01, 1, b"a") + raw(0x81, 1, b"a"), 1002),
+    "a whole message inside a message": (raw(0x01, 1, b"a") + raw(0x81, 200, b"a" * 200), 1002),
+    "bad UTF-8 in a longer one": (raw(0x81, 200, b"a" * 198 + b"\xc3\x28"), 1007),
+    "no mask in a longer one": (raw(0x81, 200, b"a" * 200, mask=False), 1002),
     "a deflate bomb": (raw(0xC1, 20, b"\x78\xda" + b"\0" * 18), 1002),
     "bad UTF-8": (raw(0x81, 2, b"\xc3\x28"), 1007),
     "bad UTF-8 in fragments": (raw(0x01, 1, b"\xc3") + raw(0x80, 1, b"\x28"), 1007),

@@ -116,9 +116,9 @@ async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "
     superseded: tuple[bytes, ...] = ()
     if record.connected_at is None:
         gone = await store.first_connection(record, now, _superseded(record, now))
-        # the one wait in here, and meanwhile it may have been revoked
-        _in_force(await store.certificate(claimed.fingerprint) or record, now)
-        superseded = tuple(one.fingerprint for one in gone if one.fingerprint is not None)
+        if gone is None:  # meanwhile it was revoked, or another connection was faster
+            _in_force(await store.certificate(claimed.fingerprint) or record, now)
+        superseded = tuple(one.fingerprint for one in gone or () if one.fingerprint is not None)
     return Admitted(node=record.identity, serial=record.serial, fingerprint=claimed.fingerprint, superseded=superseded)
 
 

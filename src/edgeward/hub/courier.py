@@ -164,6 +164,12 @@ class Courier:
         self._alarm_at = float("inf")
         self._tidied = clock()
         self._stopped = False
+        self._waits_for: set[str] | None = None
+        """The nodes for which something may wait; the queue of any other need not be read. None: not known."""
+
+    async def start(self) -> None:
+        """Before the first node connects: learn for whom something waits. Used as long as nobody else writes to the queue."""
+        self._waits_for = {depth.node for depth in await self._queue.depths()}
 
     # ------------------------------------------------------------------------------------------------------- senders
 
@@ -173,6 +179,7 @@ class Courier:
             raise Busy(what="the hub is shutting down")
         if len(outbound.wire) > self.settings.largest:
             raise TooLarge(what="the message", limit=self.settings.largest)
+        self._something_for(outbound.node)
         future: asyncio.Future[Put] = asyncio.get_running_loop().create_future()
         self._puts.append((outbound, future))
         self._wake()
@@ -229,7 +236,8 @@ class Courier:
         """A node has connected; an older connection of it has ended."""
         self.closed(node)
         line = self._lines[node] = _Line(Outbox(node, retry=self.settings.retry, sends=self.settings.sends), link)
-        self._carry_out(line, line.outbox.start())
+        if self._waits_for is None or self.elsewhere is not None or node in self._waits_for:
+            self._carry_out(line, line.outbox.start())
 
     def closed(self, node: str) -> None:
         """The connection of a node has ended."""
@@ -370,6 +378,8 @@ class Courier:
                 complete = len(found) < READ and sum(len(one.wire) for one in found) <= WINDOW_OCTETS
                 if self._tried:
                     found = [_attempted(self._tried.get(one.msg_id, Tried(one, one.attempts))) for one in found]
+                if not found and not self._puts and self._writing is None and self._waits_for is not None:
+                    self._waits_for.discard(node)
                 orders = line.outbox.loaded(found, complete, self._clock(), busy=line.busy)
                 self._carry_out(line, orders)
 
@@ -422,6 +432,7 @@ class Courier:
     def _is_put(self, outbound: Outbound, answer: Put, at: float) -> None:
         if not answer.fresh:
             return
+        self._something_for(outbound.node)
         for _, msg_id in answer.superseded:
             self._out_of_queue(outbound.node, msg_id, State.SUPERSEDED)
         if answer.state is not State.QUEUED:
@@ -432,6 +443,10 @@ class Courier:
             self._carry_out(line, line.outbox.offer(msgspec.structs.replace(outbound, n=answer.n), at, busy=line.busy))
         elif self.elsewhere is not None:
             self.elsewhere.queued(outbound.node)
+
+    def _something_for(self, node: str) -> None:
+        if self._waits_for is not None:
+            self._waits_for.add(node)
 
     async def _write_ends(self, ends: Sequence[End]) -> None:
         if not ends:

@@ -252,6 +252,7 @@ class Hub:
     async def start(self) -> None:
         """Before the first connection: whoever the store has as online is not."""
         await self._store.all_offline(self._now(), Cause.UNKNOWN)
+        await self.courier.start()
 
     async def run(self) -> None:
         """Sweep and flush until cancelled. A sweep that fails is logged, and the next one comes all the same."""

@@ -213,10 +213,11 @@ class Store(Protocol):
 
     async def first_connection(
         self, record: CertificateRecord, at: datetime, event: Event
-    ) -> Sequence[CertificateRecord]:
-        """Note that a certificate has connected for the first time. Every other valid device certificate of its node that was issued
-        no later, and the one it replaces, is revoked as superseded and returned, but never one that replaces it; `event` is
-        recorded if there is one."""
+    ) -> Sequence[CertificateRecord] | None:
+        """Note that a certificate has connected for the first time; None, and nothing is noted, when it had before or is revoked.
+
+        Every other valid device certificate of its node that was issued no later, and the one it replaces, is revoked as superseded
+        and returned, but never one that replaces it; `event` is recorded if there is one."""
         ...
 
     # devices and presence

@@ -326,14 +326,15 @@ class RelationalStore:
 
     async def first_connection(
         self, record: CertificateRecord, at: datetime, event: Event
-    ) -> Sequence[CertificateRecord]:
+    ) -> Sequence[CertificateRecord] | None:
         """Note the first connection and revoke the node's older certificates."""
+        row = rows.certificate_row(record) | {"at": milliseconds(at)}
 
-        def work(engine: Engine) -> list[Row]:
-            row = rows.certificate_row(record) | {"at": milliseconds(at)}
-            return engine.query(sql.REVOKE_OLDER, row) if engine.many(sql.FIRST_CONNECTION, [row]) == 1 else []
+        def work(engine: Engine) -> list[Row] | None:
+            return engine.query(sql.REVOKE_OLDER, row) if engine.many(sql.FIRST_CONNECTION, [row]) == 1 else None
 
-        return [rows.certificate(row) for row in await self._work(work, event)]
+        gone = await self._work(work, event)
+        return None if gone is None else [rows.certificate(row) for row in gone]
 
     # devices and presence
 

@@ -217,16 +217,20 @@ class Writer:
     def _one_by_one(self, units: list[Unit]) -> list[Any]:
         results: list[Any] = []
         self._engine.begin(any(unit.durable for unit in units))
+        alone = len(units) == 1  # then what it did wrong goes with its transaction
         for unit in units:
-            self._engine.savepoint()
+            if not alone:
+                self._engine.savepoint()
             try:
                 results.append(self._one(unit))
             except Lost:
                 raise
             except Exception as error:  # whatever it is, its caller hears of it and the others do not
-                self._engine.rollback_to_savepoint()
+                if not alone:
+                    self._engine.rollback_to_savepoint()
                 results.append(error)
-            self._engine.release()
+            if not alone:
+                self._engine.release()
         if all(isinstance(result, Exception) for result in results):
             self._engine.rollback()
         return results

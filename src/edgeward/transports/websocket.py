@@ -19,10 +19,10 @@ from datetime import datetime
 from typing import Protocol as Interface
 
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request as Upgrade
 from websockets.http11 import Response as Answer
 from websockets.protocol import CLOSED, OPEN, SEND_EOF, Protocol, Side
 from websockets.server import ServerProtocol
+from websockets.speedups import apply_mask
 
 from edgeward.errors import printable
 from edgeward.model import http
@@ -280,6 +280,11 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         wire = self._wire
+        if self._unread == 0 and self._fragments is None and self._overhead == 6 and wire.state is OPEN:
+            message = _lone(data)
+            if message is not None and len(message) <= self._limits.message:
+                self._message(message)
+                return
         self._unread += len(data)
         wire.receive_data(data)
         for frame in wire.events_received():
@@ -415,6 +420,14 @@ class Connection(asyncio.Protocol):
             self._stuck = asyncio.get_running_loop().call_later(self._limits.patience, self._unmoved, waiting)
 
 
+def _lone(data: bytes) -> bytes | None:
+    """The message, when what was read is exactly one whole masked text frame of 126 octets to 4 KiB and nothing else: any keepalive of
+    a real edge. None for everything else, which the library parses. Only between frames."""
+    if data[:2] != b"\x81\xfe" or len(data) < 8 + 126 or int.from_bytes(data[2:4]) != len(data) - 8:
+        return None
+    return apply_mask(data[8:], data[4:8])
+
+
 class WebSocketServer:
     """The server side for one listener: `server()` is the protocol of a new connection.
 
@@ -490,33 +503,36 @@ class ServerConnection(Connection):
         if asked is None:
             self._refuse(http.text(400, "this is not an HTTP/1.1 request\n"))
             return
-        response = self._server.negotiator.accept(asked)
-        fault = upgrade.foreign(asked)
-        if response.status_code != 101:
-            self._reply(response)
-        elif fault is not None:
-            self._refuse(fault)
-        else:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._admission = asyncio.get_running_loop().create_task(self._admit(self._seen(asked), response))
+        accepted = asked.plain()
+        if accepted is None:
+            response = self._server.negotiator.accept(asked.in_full())
+            fault = upgrade.foreign(asked)
+            if response.status_code != 101:
+                self._reply(response)
+                return
+            if fault is not None:
+                self._refuse(fault)
+                return
+            response.headers["Server"] = "edgeward"
+            accepted = response.serialize()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._admission = asyncio.get_running_loop().create_task(self._admit(self._seen(asked), accepted))
 
-    def _seen(self, asked: Upgrade) -> http.Request:
-        headers: dict[str, tuple[str, ...]] = {}
-        for name, value in asked.headers.raw_items():
-            headers[name.lower()] = (*headers.get(name.lower(), ()), value)
+    def _seen(self, asked: upgrade.Asked) -> http.Request:
         return http.Request(
             method="GET",
-            target=asked.path,
-            headers=headers,
+            target=asked.target,
+            headers=asked.headers,
             body=b"",
             address=self.address,
             at=self._server.now(),
             peer_certificate=None if self._transport is None else self._transport.get_extra_info("peer_certificate"),
         )
 
-    async def _admit(self, request: http.Request, response: Answer) -> None:
+    async def _admit(self, request: http.Request, accepted: bytes) -> None:
+        """Ask for admission. `accepted` names us: our own agents ask such a hub for more than a KubeEdge cloud has."""
         answer: Receiver | http.Response
         try:
             answer = await self._server.admit(request)
@@ -530,8 +546,7 @@ class ServerConnection(Connection):
         if isinstance(answer, http.Response):
             self._refuse(answer)
         else:
-            response.headers["Server"] = "edgeward"  # our own agents ask such a hub for more than a KubeEdge cloud has
-            self._transport.write(response.serialize())
+            self._transport.write(accepted)
             self._open(answer, Side.SERVER)
 
     def _refuse(self, answer: http.Response) -> None:
