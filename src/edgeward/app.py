@@ -447,7 +447,7 @@ class Server:
         next handshake on. Connections stay as they are. The names it is valid for. When it fails, `renew` tries again by itself."""
         try:
             return await self._reload()
-        except Exception:
+        except Exception:  # whatever it is, `renew` must hear of it; the error goes on its way
             self._reload_failed.set()
             raise
 

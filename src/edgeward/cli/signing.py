@@ -203,7 +203,7 @@ async def sign(ca: OfflineCa, batch: Batch, jobs: Sequence[Job], workers: Sequen
 
         try:
             await _all(share(worker) for worker in workers)
-        except BaseException:
+        except BaseException:  # an interrupt, too: what is planned and not signed is given up
             with contextlib.suppress(Unavailable):  # then the next run does it, before anything else
                 await ca.settle(now)
             raise
