@@ -362,6 +362,7 @@ class Server:
             now=now,
             limits=websocket.Limits(message=services.settings.hub.message_limit),
             turned_away=partial(services.failures.turned_away, Listener.HUB),
+            introduced=services.failures.introduced,
         )
         https = self._tls(Listener.ENROLMENT, enrolment, tls_limits)
         hub = self._tls(Listener.HUB, sessions, tls_limits, mutual=True)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.support.tls import DEVICE
 
-from edgeward.errors import TokenSpent, Unauthenticated
+from edgeward.errors import BadRequest, TokenSpent, Unauthenticated
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener
 from edgeward.model.http import Request
-from edgeward.services.failures import ACQUAINTANCES, MAX_PENDING, Failures
+from edgeward.services.failures import ACQUAINTANCES, LOOK, MAX_PENDING, Failures
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
 
@@ -188,3 +188,89 @@ def test_a_record_that_happens_again_keeps_what_it_knew() -> None:
     )
     both = one.again(later)
     assert (both.first_at, both.last_at, both.count, both.reason) == (NOON, later.last_at, 3, "r2")
+
+
+SHOWN = DEVICE.der
+"""A client certificate."""
+
+
+def wordless(address: str = "192.0.2.7", **changes: Any) -> HandshakeFailure:
+    """A handshake that succeeded and led to nothing."""
+    return handshake(
+        address,
+        **({"code": "unused", "reason": "it closed without a word", "alert": None, "received": False} | changes),
+    )
+
+
+def named(tell: Callable[[Failures, list[datetime]], Awaitable[None]]) -> None:
+    """As `story`, with a server certificate that has the address dialled, and a clock that can be set."""
+
+    async def whole() -> None:
+        store, clock = open_store(":memory:"), [NOON]
+        try:
+            await tell(Failures(store, now=lambda: clock[0], names=lambda: ("10.0.2.15",)), clock)
+        finally:
+            await store.close()
+
+    asyncio.run(whole())
+
+
+def test_who_goes_without_a_word_is_recorded_if_it_showed_a_certificate_or_dialled_another_name() -> None:
+    async def tell(failures: Failures, _clock: list[datetime]) -> None:
+        failures.handshake(Listener.HUB, wordless())
+        assert await failures.recent() == [], "a load balancer that looks whether TLS comes about"
+        failures.handshake(Listener.HUB, wordless(certificate=SHOWN))
+        failures.handshake(Listener.HUB, wordless(server_name="elsewhere.example.com"))
+        device, other = sorted(await failures.recent(), key=lambda one: one.dialled)
+        assert device.node and device.shown is not None and device.dialled == "10.0.2.15"
+        assert (other.node, other.dialled) == ("", "elsewhere.example.com")
+
+    named(tell)
+
+
+def test_the_doctors_own_look_is_no_failure() -> None:
+    async def tell(failures: Failures, _clock: list[datetime]) -> None:
+        doctor = {"user_agent": "edgeward-doctor"}
+        failures.introduced(request("/ca.crt", host="10.0.2.15:10002", **doctor))
+        failures.handshake(Listener.HUB, wordless(certificate=SHOWN))
+        failures.handshake(Listener.HUB, handshake(alert="protocol version", received=False))
+        failures.handshake(Listener.HUB, handshake(alert="certificate required", received=False))
+        failures.turned_away(Listener.HUB, "192.0.2.7", 426, "this is no WebSocket")
+        failures.refused(Listener.HUB, request("/", **doctor), BadRequest(why="the header node_id is missing"))
+        assert await failures.recent() == []
+
+    named(tell)
+
+
+def test_what_the_doctor_finds_and_what_others_do_is_recorded_all_the_same() -> None:
+    async def tell(failures: Failures, clock: list[datetime]) -> None:
+        doctor = {"user_agent": "edgeward-doctor"}
+        failures.introduced(request("/ca.crt", host="10.0.2.15:10002", **doctor))
+        failures.refused(Listener.ENROLMENT, request(**doctor), TokenSpent(uses=1))
+        failures.handshake(Listener.HUB, handshake(alert="certificate expired", received=False, certificate=SHOWN))
+        failures.handshake(Listener.HUB, wordless("192.0.2.8", certificate=SHOWN))
+        failures.refused(Listener.HUB, request("/"), BadRequest(why="the header node_id is missing"))
+        clock[0] += LOOK
+        failures.handshake(Listener.HUB, wordless(certificate=SHOWN))
+        found = sorted((one.address, one.code, one.alert) for one in await failures.recent())
+        assert found == [
+            ("192.0.2.7", "bad-request", ""),
+            ("192.0.2.7", "handshake.tls", "certificate expired"),
+            ("192.0.2.7", "handshake.unused", ""),
+            ("192.0.2.7", "token-spent", ""),
+            ("192.0.2.8", "handshake.unused", ""),
+        ]
+
+    named(tell)
+
+
+def test_the_addresses_of_doctors_are_bounded() -> None:
+    async def tell(failures: Failures, _clock: list[datetime]) -> None:
+        for n in range(ACQUAINTANCES + 1):
+            address = f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"
+            failures.introduced(request("/ca.crt", address, user_agent="edgeward-doctor"))
+        failures.turned_away(Listener.HUB, "10.0.0.0", 426, "the oldest look is forgotten")
+        failures.turned_away(Listener.HUB, "10.0.0.1", 426, "this one is not")
+        assert [one.address for one in await failures.recent()] == ["10.0.0.0"]
+
+    named(tell)

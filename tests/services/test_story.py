@@ -58,8 +58,9 @@ SHOWN = Shown(
     [
         ({"dialled": "cloud.example.com", "learnt": Learnt.SNI}, "name-mismatch", "cloud.example.com, which is not among"),
         ({"dialled": "10.0.2.15", "learnt": Learnt.LOCAL}, "server-certificate-refused", "translated on the way"),
-        ({"dialled": "10.0.2.15"}, "unknown-authority", "does not trust our CA"),
-        ({"dialled": "localhost", "learnt": Learnt.SNI, "alert": "unknown ca"}, "unknown-authority", "does not trust our CA"),
+        ({"dialled": "10.0.2.15"}, "node-distrusts-ca", "does not trust our CA"),
+        ({"dialled": "localhost", "learnt": Learnt.SNI, "alert": "unknown ca"}, "node-distrusts-ca", "does not trust our CA"),
+        ({"dialled": "localhost", "learnt": Learnt.SNI, "alert": "unknown ca", "node": ""}, "unknown-authority", "does not trust our CA"),
         ({"alert": "certificate expired"}, "clock-ahead", "takes it for expired"),
         ({"alert": "protocol version"}, "client-too-old", "protocol version"),
         ({"alert": "unknown ca", "shown": SHOWN, **SENT}, "client-unknown-authority", "a certificate of CN=KubeEdge"),
@@ -70,6 +71,9 @@ SHOWN = Shown(
         ({"alert": "handshake failure", "reason": "it offers no cipher suite that is allowed here", **SENT}, "no-common-suite", "no cipher suite"),
         ({"code": "handshake.plain-http", "alert": "", **SENT}, "client-not-tls", "without TLS"),
         ({"code": "handshake.closed", "alert": "", **SENT}, "closed-during-handshake", "closed the connection"),
+        ({"code": "handshake.unused", "alert": "", "shown": SHOWN, **SENT, "dialled": "10.0.2.15"}, "node-distrusts-ca", "which the certificate has, so it does not trust our CA"),
+        ({"code": "handshake.unused", "alert": "", "shown": SHOWN, **SENT, "dialled": "10.9.9.9"}, "address-mismatch", "add it with `edgeward advertise add 10.9.9.9`"),
+        ({"code": "handshake.unused", "alert": "", **SENT, "dialled": "10.0.2.15"}, "closed-during-handshake", "without a word"),
         ({"code": "handshake.protocol", "alert": "no application protocol", **SENT}, "alpn-refused", "ALPN"),
         ({"code": "token-spent", "alert": "", "reason": "the token has been used 1 of 1 times", **SENT}, "token-spent", "used 1 of 1 times"),
         ({"code": "unauthenticated", "alert": "", "reason": "the token is not valid here", **SENT}, "token-unknown", "not valid here"),
@@ -133,3 +137,17 @@ def test_a_new_server_certificate_that_has_the_name_ends_it() -> None:
     assert told.why[0].startswith("It is over: the certificate has 121.46.27.183 since 2026-11-23T13:00:00Z")
     before = known(names=("121.46.27.183",), certified_at=NOON - HOUR)
     assert judge(record(), before).severity is Severity.ERROR
+
+
+def test_after_a_rotation_the_story_names_the_ca_that_was_replaced() -> None:
+    rotated = known(retired=("CN=Edgeward CA 0",))
+    own = Shown(subject="CN=system:node:edge-7", issuer="CN=Edgeward CA 0", fingerprint="ab" * 32)
+    silent: dict[str, Any] = {"code": "handshake.unused", "alert": "", "received": False, "dialled": "10.0.2.15"}
+    told = judge(record(**silent, shown=own), rotated)
+    assert "Its own certificate is of CN=Edgeward CA 0, which CN=Edgeward CA 1 has replaced" in told.why[0]
+    assert told.remedies[0].command == "edgeward token new --node edge-7 > token"
+    told = judge(record(alert="unknown ca", dialled="localhost"), rotated)
+    assert "(CN=Edgeward CA 1 has replaced CN=Edgeward CA 0)" in told.why[0]
+    told = judge(record(dialled="10.0.2.15", learnt=Learnt.LOCAL), rotated)
+    assert "does not trust our CA (CN=Edgeward CA 1 has replaced CN=Edgeward CA 0)" in told.why[0]
+    assert "replaced" not in judge(record(alert="unknown ca"), known()).why[0]

@@ -27,7 +27,7 @@ class HandshakeFailure:
     local: str = ""
     """The address of ours that the connection reached."""
     certificate: bytes | None = None
-    """DER of the certificate that the peer showed, where that is known: its key was not proved."""
+    """DER of the certificate that the peer showed, where that is known. Its key was not proved, unless the handshake succeeded."""
 
 
 class Listener(StrEnum):

@@ -14,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from edgeward.errors import EdgewardError, Unreadable, printable
+from edgeward.errors import EdgewardError, InputError, PolicyRefused, Unreadable, printable
 from edgeward.model.address import host_of, network_of
 from edgeward.model.failure import Failure, HandshakeFailure, Learnt, Listener, Shown
 from edgeward.model.http import Request
 from edgeward.pki import names, parse
 from edgeward.services.doctor.story import covers
+from edgeward.services.doctor.survey import AGENT
 from edgeward.stores.port import Store
 
 _log = logging.getLogger(__name__)
@@ -36,8 +37,20 @@ KEPT = timedelta(days=30)
 ACQUAINTANCES = 4096
 """Addresses of which is remembered what they called us."""
 
+LOOK = timedelta(seconds=10)
+"""What an address fails at within it, after a request of our own doctor's, is part of the doctor's look, if a look fails like that."""
+
 LONGEST_HOST = 255
 """Characters of what they called us: a name of the DNS has no more, and a header could have 16 KiB."""
+
+_LOOKS = frozenset({"unused", "protocol", "closed"})
+"""How the doctor's handshakes fail at a server that is well: it ends some of them when it has seen enough."""
+
+_LOOKS_ALERTS = frozenset({"certificate required", "protocol version", "handshake failure"})
+"""… or is refused: without its certificate, with old versions, with old suites."""
+
+_LOOKS_REFUSALS = (InputError, PolicyRefused)
+"""What it asks for in order to be refused: a request that could succeed might change something."""
 
 _CA_PATH = "/ca.crt"
 _NODE_PATH = re.compile(r"/node/([a-z0-9.-]{1,52})")
@@ -57,12 +70,14 @@ class Failures:
         self._writing: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
         self._called: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        self._looked: OrderedDict[str, datetime] = OrderedDict()
 
     # ------------------------------------------------------------------------------------------------- what happens
 
     def introduced(self, request: Request) -> None:
         """A request for `/ca.crt` or `/node/NAME`, which an edge sends before it verifies anything: it says what the edge dials, and
-        which node it means to become. A client that dials an address says so nowhere else."""
+        which node it means to become. A client that dials an address says so nowhere else. Our own doctor asks like that, too."""
+        self._look(request)
         host, node = self._called.pop(request.address, ("", ""))
         if request.path == _CA_PATH:
             host = host_of(request.header("host"))[:LONGEST_HOST]
@@ -73,11 +88,17 @@ class Failures:
             self._called.popitem(last=False)
 
     def handshake(self, listener: Listener, failed: HandshakeFailure) -> None:
-        """A TLS handshake failed."""
+        """A TLS handshake failed, or succeeded and led to nothing."""
         host, node = self._called.get(failed.address, ("", ""))
-        if failed.code == "unused" and covers(self._names(), failed.server_name or host or failed.local):
+        if (
+            failed.code == "unused"
+            and failed.certificate is None
+            and covers(self._names(), failed.server_name or host or failed.local)
+        ):
             return  # a load balancer or a monitor, that looks whether TLS comes about
         now = self._now()
+        if self._looks(failed.address, now) and (failed.code in _LOOKS or failed.alert in _LOOKS_ALERTS):
+            return
         self._note(
             Failure(
                 first_at=now,
@@ -97,6 +118,8 @@ class Failures:
 
     def refused(self, listener: Listener, request: Request, error: EdgewardError) -> None:
         """A request was refused; its answer has said so."""
+        if self._look(request) and isinstance(error, _LOOKS_REFUSALS):
+            return
         claimed = request.header("nodename") or request.header("node_id")
         host = host_of(request.header("host"))
         now = self._now()
@@ -118,11 +141,27 @@ class Failures:
     def turned_away(self, listener: Listener, address: str, status: int, sentence: str) -> None:
         """A request was refused by HTTP itself: too large, too slow, or not HTTP."""
         now = self._now()
+        if self._looks(address, now):
+            return
         self._note(
             Failure(
                 first_at=now, last_at=now, listener=listener, address=address, code=f"http.{status}", reason=sentence
             )
         )
+
+    def _look(self, request: Request) -> bool:
+        """Whether `request` is of our own doctor's, whose look at this server is then no failure. Whoever says so falsely hides its own
+        clumsiness from a report, and nothing from the log."""
+        if request.header("user-agent") != AGENT:
+            return False
+        self._looked.pop(request.address, None)
+        self._looked[request.address] = self._now()
+        if len(self._looked) > ACQUAINTANCES:
+            self._looked.popitem(last=False)
+        return True
+
+    def _looks(self, address: str, now: datetime) -> bool:
+        return address in self._looked and now - self._looked[address] < LOOK
 
     def _note(self, failure: Failure) -> None:
         known = self._pending.get(failure.key)

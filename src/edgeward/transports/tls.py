@@ -275,8 +275,14 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             alert=alert,
             received=received,
             local=local[0] if isinstance(local, tuple) else "",
-            certificate=shown.shown(self._tls) if self._state == _SHAKING else None,
+            certificate=self._shown(),
         )
+
+    def _shown(self) -> bytes | None:
+        """The certificate (DER) of the peer, as far as it is known: proved on an open connection, only shown before."""
+        if self._state == _OPEN:
+            return self._tls.getpeercert(binary_form=True)
+        return shown.shown(self._tls) if self._state == _SHAKING else None
 
     def out_of_time(self) -> None:
         """End a handshake that takes too long."""

@@ -432,7 +432,8 @@ class WebSocketServer:
     """The server side for one listener: `server()` is the protocol of a new connection.
 
     `admit` decides about each upgrade request: the receiver of the connection's messages, or the answer that refuses it. `now` stamps
-    requests. `turned_away` hears of whoever was refused before `admit` was asked. Several listeners may share one.
+    requests. `turned_away` hears of whoever was refused before `admit` was asked, `introduced` of the request if it was one of HTTP.
+    Several listeners may share one.
     """
 
     def __init__(
@@ -442,8 +443,10 @@ class WebSocketServer:
         now: Callable[[], datetime],
         limits: Limits | None = None,
         turned_away: TurnedAway = unheard,
+        introduced: Callable[[http.Request], None] = lambda _request: None,
     ) -> None:
         self.admit = admit
+        self.introduced = introduced
         self.turned_away = turned_away
         self.now = now
         self.limits = limits or Limits()
@@ -508,6 +511,7 @@ class ServerConnection(Connection):
             response = self._server.negotiator.accept(asked.in_full())
             fault = upgrade.foreign(asked)
             if response.status_code != 101:
+                self._server.introduced(self._seen(asked))
                 self._reply(response)
                 return
             if fault is not None:

@@ -11,7 +11,7 @@ import msgspec
 from edgeward.errors import BadRequest
 from edgeward.files import room
 from edgeward.model.audit import AuditRecord, first_bad
-from edgeward.model.authority import IssuerState
+from edgeward.model.authority import Issuer, IssuerState
 from edgeward.model.device import Device
 from edgeward.model.diagnosis import Diagnosis
 from edgeward.model.failure import Failure, Listener
@@ -111,7 +111,8 @@ async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -
     facts = platform.describe()
     names = tuple(facts.get("names", ()))
     server = await platform.store.certificate(bytes.fromhex(facts.get("certificate_sha256", "")))
-    authority = parse.certificate(platform.authorities.active.certificate).subject.rfc4514_string()
+    authority = _subject(platform.authorities.active)
+    retired = [_subject(one) for one in await platform.store.issuers() if one.state is IssuerState.RETIRED]
     devices: dict[str, Device | None] = {node: await platform.store.device(node)} if node else {}
     at: dict[str, Sequence[str]] = {}
     pairs = []
@@ -127,10 +128,15 @@ async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -
             nodes=() if one.node else at[one.address],
             device=devices.get(one.node or node),
             certified_at=None if server is None else server.issued_at,
+            retired=retired,
             ports={name: facts[f"{at}_port"] for name, at in _PORTS if f"{at}_port" in facts},
         )
         pairs.append((one, judge(one, known)))
     return pairs
+
+
+def _subject(issuer: Issuer) -> str:
+    return parse.certificate(issuer.certificate).subject.rfc4514_string()
 
 
 def as_json(failure: Failure) -> dict[str, Any]:

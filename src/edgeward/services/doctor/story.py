@@ -32,6 +32,8 @@ class Circumstances:
     certified_at: datetime | None = None
     ports: Mapping[str, int] = field(default_factory=dict)
     """The port of each listener."""
+    retired: Sequence[str] = ()
+    """The subjects of the CAs that signed before, the latest last."""
 
 
 def covers(names: Sequence[str], dialled: str) -> bool:
@@ -131,7 +133,9 @@ def _healed(failure: Failure, known: Circumstances, meaning: str) -> str:
     return ""
 
 
-_ABOUT_OURS = frozenset({"name-mismatch", "address-mismatch", "server-certificate-refused", "unknown-authority"})
+_ABOUT_OURS = frozenset(
+    {"name-mismatch", "address-mismatch", "server-certificate-refused", "unknown-authority", "node-distrusts-ca"}
+)
 """Findings that a new server certificate may have mended."""
 
 
@@ -238,21 +242,39 @@ def _they_refused(failure: Failure, known: Circumstances) -> _Told:
                 {},
                 f"{story}: it named no server, so it dialled an address; the connection reached {dialled}, which the certificate"
                 " has. Either it dialled another address that is translated on the way (NAT, port forwarding, a load balancer),"
-                " which must be added, or it does not trust our CA",
+                f" which must be added, or it does not trust our CA{_succession(known)}",
             )
-    return (
-        "unknown-authority",
-        {"issuer": known.authority, "anchors": "it has another"},
-        f"{story}: it does not trust our CA, {known.authority}; it holds an older one, or another server's",
-    )
+    return _distrusted(failure, known, f"{story}: it does not trust our CA, {known.authority}")
+
+
+def _distrusted(failure: Failure, known: Circumstances, story: str) -> _Told:
+    """It does not trust our CA: it is not told of a CA that came after its own, or belongs elsewhere."""
+    own = "" if failure.shown is None else failure.shown.issuer
+    if own in known.retired:
+        holds = f". Its own certificate is of {own}, which {known.authority} has replaced, and it has not been told so"
+    else:
+        holds = f"; it holds an older one, or another server's{_succession(known)}"
+    meaning = "node-distrusts-ca" if failure.node or len(known.nodes) == 1 else "unknown-authority"
+    return meaning, {"issuer": known.authority, "anchors": "it has another"}, story + holds
+
+
+def _succession(known: Circumstances) -> str:
+    return f" ({known.authority} has replaced {known.retired[-1]})" if known.retired else ""
 
 
 def _left(failure: Failure, known: Circumstances) -> _Told:
-    """The peer finished the handshake and went: it judges the server's certificate afterwards, as Edgeward's agent and others do."""
+    """The peer finished the handshake and went: it judges the server's certificate afterwards, as Edgeward's agent and others do.
+    Who shows a certificate wants more than to see whether the port is open."""
     story = "finished the handshake and closed the connection without a word, as clients do that judge our certificate after it"
     dialled = failure.dialled
     if not dialled or covers(known.names, dialled):
-        return "closed-during-handshake", {}, story
+        if failure.shown is None:
+            return "closed-during-handshake", {}, story
+        return _distrusted(
+            failure,
+            known,
+            f"{story}: it dialled {dialled or 'us'}, which the certificate has, so it does not trust our CA",
+        )
     meaning = "address-mismatch" if is_address(dialled) else "name-mismatch"
     told = f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]; add it with `edgeward advertise add {dialled}`"
     return meaning, _of_name(dialled, known), told

@@ -21,6 +21,20 @@ ENTRIES = (
             ("edgeward", "edgeward ca import --cert new-ca.crt --key new-ca.key", "a new CA; every node joins again"),
         ),
     ),
+    error(
+        "node-distrusts-ca",
+        Side.CLIENT,
+        "node {node} does not trust the CA {issuer}, which has signed the server's certificate",
+        why=(
+            "An agent hears of a new CA over its connection, while the old one still signs; one that was away then, and every KubeEdge"
+            " edge, has to join again, which brings the CA as well.",
+        ),
+        remedies=(
+            ("edgeward", "edgeward token new --node {node} > token", "on the server; then on the node the same join as before, with this token"),
+            ("edgeward", "edgeward ca export > {ca}", "for a program that has a CA file and no agent: replace it by this one"),
+            ("edgeward", "edgeward ca rotate --status", "which of the devices that are connected have heard of it"),
+        ),
+    ),
     warning(
         "node-certificates-expire",
         Side.CLIENT,
