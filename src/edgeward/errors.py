@@ -17,7 +17,7 @@ The tree knows nothing of HTTP: each front-end owns one table from class to its 
 import re
 from typing import Any, ClassVar
 
-_HOST_AND_PORT = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}")
+_HOST_AND_PORT = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}"  # compiled when first needed, as start-up counts
 
 
 def printable(value: object, limit: int = 200) -> str:
@@ -64,7 +64,7 @@ class EdgewardError(Exception):
 
 def _ask_the_doctor(address: str) -> str:
     """What to type when HOST:PORT does not answer as it should; nothing for an address of another form."""
-    return f"find out why: edgeward doctor {address}" if _HOST_AND_PORT.fullmatch(address) else ""
+    return f"find out why: edgeward doctor {address}" if re.fullmatch(_HOST_AND_PORT, address) else ""
 
 
 # --------------------------------------------------------------------------------------------------------------- branches

@@ -1,7 +1,6 @@
 """Running the command line inside the test's own process."""
 
 import contextlib
-import gc
 import io
 import sys
 import warnings
@@ -41,7 +40,5 @@ def run(*args: object, stdin: bytes = b"") -> Ran:
             status = stop.code if isinstance(stop.code, int) else 1
         finally:
             sys.stdin = before
-            gc.enable()
-            gc.unfreeze()
             text.flush()
     return Ran(status, out.getvalue(), err.getvalue())

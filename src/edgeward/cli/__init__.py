@@ -4,7 +4,6 @@
 """
 
 import errno
-import gc
 import importlib
 import os
 import sys
@@ -83,21 +82,15 @@ def command() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 good, 1 findings, 2 usage, 65 input is not what it claims, 69 unavailable, 70 our bug.
-
-    The cyclic garbage collector is off while modules load and run: a command is short, and the collections at every import and at the end
-    cost a fifth of the start-up time. Commands that live long turn it on again.
-    """
-    gc.disable()
-    # The library warns of serial numbers and lengths that it will refuse one day; `inspect` says so in its own words.
-    warnings.simplefilter("ignore")
-    status = run(arguments)
-    gc.freeze()
-    sys.exit(status)
+    """`run`, then exit as Python programs do. The program itself begins in `edgeward.__main__`."""
+    sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """The exit status of a command line, with its error, if any, said on standard error."""
+    """The exit status of a command line, with its error, if any, said on standard error: 0 good, 1 findings, 2 usage, 65 input is not
+    what it claims, 69 unavailable, 70 our bug."""
+    # The library warns of serial numbers and lengths that it will refuse one day; `inspect` says so in its own words.
+    warnings.simplefilter("ignore")
     try:
         result: Any = command.main(args=arguments, prog_name="edgeward", standalone_mode=False)
         sys.stdout.flush()  # so that a full disk behind it is an answer, and no complaint of the interpreter's at its end

@@ -1,28 +1,27 @@
 """A live server as people type it: `HOST:PORT`, or the URL of something on it."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgeward.errors import UsageError, printable
 
 _HOST = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[^\s/:@\[\]]{1,255}"
-_SERVER = re.compile(rf"(?:(?P<scheme>https|wss|tls)://)?(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})(?:/\S*)?")
-_URL = re.compile(rf"(?P<scheme>https|wss|tls)://(?P<host>{_HOST})(?:/\S*)?")
+_SERVER = rf"(?:(?P<scheme>https|wss|tls)://)?(?P<host>{_HOST}):(?P<port>[0-9]{{1,5}})(?:/\S*)?"
+_URL = rf"(?P<scheme>https|wss|tls)://(?P<host>{_HOST})(?:/\S*)?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class Server(NamedTuple):
     """Where to dial. `scheme` is empty where none was typed; `host` is a DNS name as it goes over the wire, or an IP address without
     brackets; a URL without a port means 443."""
 
-    scheme: str = ""
     host: str
     port: int
+    scheme: str = ""
 
 
 def server(text: str) -> Server | None:
     """The server that `text` names; None where it has another form. Raises `UsageError` for a port or a host that cannot be."""
-    found = _SERVER.fullmatch(text) or _URL.fullmatch(text)
+    found = re.fullmatch(_SERVER, text) or re.fullmatch(_URL, text)
     if found is None:
         return None
     parts = found.groupdict()

@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -127,7 +126,7 @@ def _write_heap(items: list[Item], now: datetime) -> None:
     certificates = list({item.data: item for item in found}.values())
     if len(certificates) < 2:
         return
-    report = replace(describe.together(certificates, now), parts=(), warnings=(), title="together")
+    report = describe.together(certificates, now)._replace(parts=(), warnings=(), title="together")
     sys.stdout.write("".join(f"{line}\n" for line in ["", *text.lines(report)]))
 
 

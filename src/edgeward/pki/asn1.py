@@ -7,7 +7,7 @@ wild (PKCS#7, PKCS#12) can be read and written back as DER. No value is decoded 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edgeward.errors import TooLarge, Unreadable
 from edgeward.pki import der
@@ -62,11 +62,10 @@ _ENCODINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(NamedTuple):
     """One value: where it lies in `source`, its tag, and its children when it is constructed."""
 
-    source: bytes = field(repr=False)
+    source: bytes
     offset: int
     """Octets from the start of `source` to the identifier octet."""
     header: int
@@ -80,6 +79,9 @@ class Node:
     not_der: str
     """Why the encoding of this value's tag and length is not DER; empty when it is."""
     children: tuple["Node", ...]
+
+    def __repr__(self) -> str:  # without the source, which may be a private key
+        return f"<Node: {self.tag_name} at {self.offset}, {self.length} octets>"
 
     @property
     def content(self) -> bytes:

@@ -6,7 +6,6 @@ keys as `Item`s.
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -21,10 +20,10 @@ def encrypted_key(item: Item, password: str | None) -> Item:
     """A PKCS#8 key under a password, opened when there is one."""
     try:
         words = pkcs8.describe_encryption(item.data)
-        item = replace(item, protection=words)
+        item = item._replace(protection=words)
         key = pkcs8.decrypt(item.data, None if password is None else _octets(password))
     except EdgewardError as error:
-        return replace(item, problem=error)
+        return item._replace(problem=error)
     return _opened_key(item, key)
 
 
@@ -37,11 +36,11 @@ def traditional_key(block: pem.Block, origin: str, password: str | None) -> Item
         notes=("its password costs nothing to guess: one MD5 for each try. Write it anew with `edgeward key convert`",),
     )  # fmt: skip
     if password is None:
-        return replace(item, problem=PasswordNeeded(what="the private key"))
+        return item._replace(problem=PasswordNeeded(what="the private key"))
     # The library's core panics on an IV that is shorter than its cipher's, so it is measured here.
     iv = next(value for name, value in block.headers if name.lower() == "dek-info").partition(",")[2].strip()
     if not re.fullmatch(r"[0-9A-Fa-f]+", iv) or len(iv) != (16 if "DES" in cipher.upper() else 32):
-        return replace(item, problem=Unreadable(what="private key", why="the IV in its DEK-Info header is malformed"))
+        return item._replace(problem=Unreadable(what="private key", why="the IV in its DEK-Info header is malformed"))
     headers = b"".join(f"{name}: {value}\n".encode() for name, value in block.headers)
     plain = pem.write(block.label, block.data)
     first, _, rest = plain.partition(b"\n")
@@ -53,7 +52,7 @@ def traditional_key(block: pem.Block, origin: str, password: str | None) -> Item
         # a wrong password leaves good padding once in 256 times, and noise behind it that the library says many things about
         unknown = "nsupported" in str(error) and "Could not deserialize" not in str(error)
         problem = UnsupportedKey(why=str(error.facts["why"])) if unknown else WrongPassword(what="the private key")
-        return replace(item, problem=problem)
+        return item._replace(problem=problem)
     return _opened_key(item, key)
 
 
@@ -61,14 +60,14 @@ def pkcs7_bundle(item: Item, password: str | None) -> Item:
     try:
         bundle = pkcs7.read(item.data)
     except EdgewardError as error:
-        return replace(item, problem=error)
+        return item._replace(problem=error)
     members = [(Kind.CERTIFICATE, der) for der in bundle.certificates] + [(Kind.CRL, der) for der in bundle.crls]
     parts = [
         Item(kind=kind, data=data, origin=f"PKCS#7 member {number}", encoding="DER")
         for number, (kind, data) in enumerate(members, 1)
     ]
     signers = f"signed by {bundle.signers}: the signatures are not checked" if bundle.signers else ""
-    return replace(item, parts=tuple(parts), encoding="BER" if bundle.not_der else "DER").noted(
+    return item._replace(parts=tuple(parts), encoding="BER" if bundle.not_der else "DER").noted(
         f"BER ({bundle.not_der}): it is written back as DER" if bundle.not_der else "",
         signers,
         "it carries no certificates" if not parts else "",
@@ -79,7 +78,7 @@ def pkcs12_store(item: Item, password: str | None) -> Item:
     try:
         store = pkcs12.read(item.data, password)
     except EdgewardError as error:
-        return replace(item, problem=error)
+        return item._replace(problem=error)
     kinds = {"key": Kind.PRIVATE_KEY, "certificate": Kind.CERTIFICATE, "crl": Kind.CRL, "secret": Kind.BROKEN}
     parts = [
         Item(
@@ -94,14 +93,14 @@ def pkcs12_store(item: Item, password: str | None) -> Item:
         )
         for number, bag in enumerate(store.bags, 1)
     ]
-    return replace(item, parts=tuple(parts), problem=store.problem, protection=store.mac).noted(*store.notes)
+    return item._replace(parts=tuple(parts), problem=store.problem, protection=store.mac).noted(*store.notes)
 
 
 def java_store(item: Item, password: str | None) -> Item:
     try:
         store = jks.read(item.data, password)
     except EdgewardError as error:
-        return replace(item, problem=error)
+        return item._replace(problem=error)
     parts = []
     for entry in store.entries:
         place = f"entry {entry.alias!r}"
@@ -121,7 +120,7 @@ def java_store(item: Item, password: str | None) -> Item:
             )
             for number, der in enumerate(entry.certificates)
         ]
-    return replace(item, parts=tuple(parts)).noted(*store.notes)
+    return item._replace(parts=tuple(parts)).noted(*store.notes)
 
 
 def kubernetes_objects(data: bytes, found_in: Callable[[bytes], list[Item]]) -> list[Item]:
@@ -139,10 +138,10 @@ def kubernetes_objects(data: bytes, found_in: Callable[[bytes], list[Item]]) -> 
             except EdgewardError:
                 others.append(f"key {field.key}: {len(field.octets)} octets of something else, not shown")
                 continue
-            parts += [replace(item.within(f"key {field.key}"), label=field.key).noted(field.meaning) for item in inner]
+            parts += [item.within(f"key {field.key}")._replace(label=field.key).noted(field.meaning) for item in inner]
         kind = Kind.KUBECONFIG if found.kind == "Config" else Kind.KUBERNETES_SECRET
         item = Item(kind=kind, data=b"", label=found.name, encoding="JSON" if text.lstrip()[:1] == b"{" else "YAML")
-        items.append(replace(item, parts=tuple(parts)).noted(*notes, *others))
+        items.append(item._replace(parts=tuple(parts)).noted(*notes, *others))
     return items
 
 
@@ -151,7 +150,7 @@ def _octets(password: str) -> bytes:
 
 
 def _opened_key(item: Item, key: PrivateKeyTypes) -> Item:
-    return replace(item, kind=Kind.PRIVATE_KEY, data=pkcs8.encode(key))
+    return item._replace(kind=Kind.PRIVATE_KEY, data=pkcs8.encode(key))
 
 
 OPENERS: dict[Kind, Callable[[Item, str | None], Item]] = {

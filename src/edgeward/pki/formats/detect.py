@@ -7,7 +7,6 @@ uses an item.
 """
 
 import re
-from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import cast
@@ -146,7 +145,7 @@ class _Detector:
             bad = next((inner for inner in node.walk() if inner.not_der), None)
             if bad is not None:
                 why = f"it is BER, not DER: {bad.not_der} at offset {bad.offset}"
-                return replace(item, encoding="BER", problem=Unreadable(what=kind.words, why=why))
+                return item._replace(encoding="BER", problem=Unreadable(what=kind.words, why=why))
         return item
 
     def blocks(self, text: pem.Text, depth: int) -> list[Item]:
@@ -160,22 +159,20 @@ class _Detector:
     def block(self, block: pem.Block, origin: str, depth: int) -> Item:
         broken = Item(kind=Kind.BROKEN, data=b"", label=block.label, origin=origin, encoding="PEM")
         if block.problem is not None:
-            return replace(broken, problem=block.problem)
+            return broken._replace(problem=block.problem)
         if block.label == "OPENSSH PRIVATE KEY":
-            return replace(broken, problem=Unreadable(what="private key", why=_OPENSSH))
+            return broken._replace(problem=Unreadable(what="private key", why=_OPENSSH))
         if any(name.lower() == "dek-info" for name, _ in block.headers):
             return cast("Item", _containers().traditional_key(block, origin, self.password))
         known = shape(block.data)
         if known is None:
             why = _why_not_asn1(block.data)
-            return replace(broken, problem=Unreadable(what=f"PEM block ({block.label})", why=why))
+            return broken._replace(problem=Unreadable(what=f"PEM block ({block.label})", why=why))
         kind, left = known
         if block.label == "EC PARAMETERS":
             kind = Kind.EC_PARAMETERS
-        item = replace(
-            self.value(kind, block.data[: len(block.data) - left] if left else block.data, block.label, depth, origin),
-            encoding="PEM",
-        )
+        data = block.data[: len(block.data) - left] if left else block.data
+        item = self.value(kind, data, block.label, depth, origin)._replace(encoding="PEM")
         expected = _LABELS.get(block.label)
         opened = {item.kind, kind}
         return item.noted(

@@ -3,8 +3,8 @@ list of them.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from edgeward.errors import EdgewardError, InputError
 
@@ -54,8 +54,7 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(NamedTuple):
     """One thing found in some input.
 
     `data` is DER for everything that is ASN.1 (a container that came in BER keeps its BER), the original octets
@@ -64,7 +63,7 @@ class Item:
     """
 
     kind: Kind
-    data: bytes = field(repr=False)
+    data: bytes
     label: str = ""
     """The PEM label, or the name of the field that holds it."""
     alias: str = ""
@@ -79,14 +78,16 @@ class Item:
     parts: tuple["Item", ...] = ()
     problem: EdgewardError | None = None
 
+    def __repr__(self) -> str:  # without the data, which may be a private key
+        return f"<Item: {self.kind.words}, {len(self.data)} octets>"
+
     def noted(self, *notes: str) -> "Item":
         """The same item with further notes; empty ones are left out."""
-        return replace(self, notes=(*self.notes, *(note for note in notes if note)))
+        return self._replace(notes=(*self.notes, *(note for note in notes if note)))
 
     def within(self, place: str) -> "Item":
         """The same item, its origin told from further outside: `PEM block 1 in key ca.crt`."""
-        return replace(
-            self,
+        return self._replace(
             origin=f"{self.origin}, {place}" if self.origin else place,
             parts=tuple(part.within(place) for part in self.parts),
         )

@@ -8,7 +8,7 @@ its END line is an error. RFC 7468, and RFC 1421 for the headers of old encrypte
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edgeward.errors import EdgewardError, TooLarge, Unreadable
 
@@ -22,20 +22,21 @@ _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 #.]{0,64}?)-----")
 _HEADER = rb"[A-Za-z0-9-]{1,64}:"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(NamedTuple):
     """One PEM block: its label, headers and content, or what is wrong with it."""
 
     label: str
     line: int
     """The line of its BEGIN, counted from 1."""
-    data: bytes = field(repr=False, default=b"")
+    data: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     problem: EdgewardError | None = None
 
+    def __repr__(self) -> str:  # without the data, which may be a private key
+        return f"<Block: {self.label}, line {self.line}, {len(self.data)} octets>"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+
+class Text(NamedTuple):
     """A text with PEM in it: its blocks and what is unusual around them."""
 
     blocks: tuple[Block, ...]

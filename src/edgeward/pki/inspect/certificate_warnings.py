@@ -126,7 +126,7 @@ def _identity(view: _View) -> Iterator[Warning]:
     else:
         known = {str(name.value).lower() for name in view.names}
         for common in commons:
-            if _looks_like_host(common) and common.lower() not in known and view.serves:
+            if view.serves and common.lower() not in known and _looks_like_host(common):
                 text = (
                     f"the common name {printable(common)!r} is not among the names in subjectAltName: it does not count"
                 )

@@ -1,7 +1,6 @@
 """From items to reports: each thing by its kind, containers with what is in them, and how it all belongs together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from types import ModuleType
@@ -32,8 +31,8 @@ def one(item: Item, now: datetime) -> Report:
             return certificate.report(item, now)
         report = cast("Report", _module("others").REPORTERS[item.kind](item, now))
     except EdgewardError as error:
-        return _container(replace(item, problem=error), now)
-    return replace(report, problem=item.problem) if item.problem is not None else report
+        return _container(item._replace(problem=error), now)
+    return report._replace(problem=item.problem) if item.problem is not None else report
 
 
 _CONTAINERS = {

@@ -5,17 +5,18 @@ Every text that comes from the input passes `printable` before it gets here, so 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
 
 from edgeward.errors import EdgewardError, printable
 from edgeward.pki.severity import Severity
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
+_NO_FACTS: Mapping[str, Json] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warning:
+
+class Warning(NamedTuple):
     """Something that will bite. `id` is stable."""
 
     id: str
@@ -28,8 +29,7 @@ class Warning:
         return {"id": self.id, "severity": self.severity.value, "text": self.text, "remedy": self.remedy}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
+class Extension(NamedTuple):
     """One extension or attribute: what it is called, its value for programs, and what it says for people."""
 
     oid: str
@@ -49,8 +49,7 @@ class Extension:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """What one thing is. `rows` are its fields for people, in order; `facts` the same for programs."""
 
     kind: str
@@ -61,7 +60,7 @@ class Report:
     alias: str = ""
     protection: str = ""
     rows: tuple[tuple[str, str], ...] = ()
-    facts: Mapping[str, Json] = field(default_factory=dict)
+    facts: Mapping[str, Json] = _NO_FACTS
     extensions: tuple[Extension, ...] = ()
     warnings: tuple[Warning, ...] = ()
     notes: tuple[str, ...] = ()

@@ -4,7 +4,6 @@ called by.
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
@@ -42,7 +41,7 @@ def report(address: str, name: str, certificates: Sequence[bytes], version: str,
     found = Report(
         kind="server", title=f"server {address}", rows=rows, facts=facts, parts=parts, warnings=tuple(warnings)
     )
-    return replace(found, tree=inner.tree) if inner else found
+    return found._replace(tree=inner.tree) if inner else found
 
 
 def _name(leaf: x509.Certificate, name: str) -> list[Warning]:
