@@ -17,7 +17,7 @@ The tree knows nothing of HTTP: each front-end owns one table from class to its 
 import re
 from typing import Any, ClassVar
 
-_HOST_AND_PORT = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}"  # compiled when first needed, as start-up counts
+_HOST_AND_PORT = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}"  # compiled when first needed
 
 
 def printable(value: object, limit: int = 200) -> str:
