@@ -14,7 +14,7 @@ from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Held
 from tests.support.places import Place, story
 from tests.support.postgres import Cluster
-from tests.support.rows import NOON, admission, enrolled, event, issue, new_issuer, new_record
+from tests.support.rows import NOON, admission, arrived, departed, enrolled, event, issue, new_issuer, new_record
 
 SECOND = timedelta(seconds=1)
 LEASE = 30 * SECOND
@@ -51,7 +51,7 @@ def test_a_store_with_one_process_has_nobody_else_on_it(place: Place) -> None:
         await store.plan(record, admission())
         assert await store.planned() == [record]
         assert await replicas.orphans(NOON + LEASE) == []
-        await store.connected("edge-1", NOON, "192.0.2.7")
+        await arrived(store, "edge-1", NOON, "192.0.2.7")
         assert await replicas.moved(NOON) == []
         await replicas.leave()
 
@@ -100,8 +100,8 @@ def test_a_start_clears_up_after_itself_and_after_nobody_else(pair: Pair) -> Non
         mine, theirs = new_record("edge-1"), new_record("edge-2")
         await a.plan(mine, admission())
         await b.plan(theirs, admission())
-        await a.connected("edge-1", NOON, "192.0.2.1", 1)
-        await b.connected("edge-2", NOON, "192.0.2.2", 1)
+        await arrived(a, "edge-1", NOON, "192.0.2.1", 1)
+        await arrived(b, "edge-2", NOON, "192.0.2.2", 1)
         assert await a.planned() == [mine]
         await a.all_offline(NOON + SECOND, Cause.UNKNOWN)
         states = {node.device.name: node.state for node in await b.nodes()}
@@ -117,7 +117,7 @@ def test_what_a_dead_replica_left_is_cleared_up_when_its_lease_has_ended(pair: P
         record = new_record("edge-1")
         await b.plan(record, admission())
         await enrolled(a, "edge-2")
-        await b.connected("edge-2", NOON, "192.0.2.2", 1)
+        await arrived(b, "edge-2", NOON, "192.0.2.2", 1)
         await a.replicas.beat(NOON + LEASE)
         assert await a.replicas.orphans(NOON) == [], "it is alive"
         assert await a.replicas.lapsed(NOON, NOON + LEASE) == []
@@ -143,9 +143,9 @@ def test_what_a_dead_replica_left_is_cleared_up_when_its_lease_has_ended(pair: P
 def test_the_newest_session_is_where_the_node_is_whatever_is_written_first(pair: Pair) -> None:
     async def tell(a: RelationalStore, b: RelationalStore) -> None:
         await enrolled(a, "edge-1")
-        await b.connected("edge-1", NOON + SECOND, "192.0.2.2", 2)
-        await a.connected("edge-1", NOON, "192.0.2.1", 1)  # it was earlier, and is written later
-        await a.disconnected("edge-1", NOON + 2 * SECOND, Cause.REPLACED)
+        await arrived(b, "edge-1", NOON + SECOND, "192.0.2.2", 2)
+        await arrived(a, "edge-1", NOON, "192.0.2.1", 1)  # it was earlier, and is written later
+        await departed(a, "edge-1", NOON + 2 * SECOND, Cause.REPLACED)
         device = await a.device("edge-1")
         assert device is not None
         assert (device.online_since, device.address) == (NOON + SECOND, "192.0.2.2")
@@ -154,7 +154,7 @@ def test_the_newest_session_is_where_the_node_is_whatever_is_written_first(pair:
         assert await a.replicas.moved(NOON + 2 * SECOND) == []
         await a.replicas.hold([Held("edge-1", NOON, "192.0.2.1", 1)])
         assert await a.device("edge-1") == device
-        await b.disconnected("edge-1", NOON + 3 * SECOND, Cause.CLOSED)
+        await departed(b, "edge-1", NOON + 3 * SECOND, Cause.CLOSED)
         await a.replicas.hold([Held("edge-1", NOON, "192.0.2.1", 1)])
         gone = await a.device("edge-1")
         assert gone == replace(device, online_since=None, offline_since=NOON + 3 * SECOND, offline_cause=Cause.CLOSED)

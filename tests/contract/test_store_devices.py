@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -12,14 +12,18 @@ from edgeward.errors import (
     TokenSpent,
 )
 from edgeward.model import audit
-from edgeward.model.authority import Reason
+from edgeward.model.authority import CertificateRecord, Reason
 from edgeward.model.device import Cause, Device
+from edgeward.stores.port import Presented
 from edgeward.stores.relational import RelationalStore
+from edgeward.stores.timeline import Arrival, Departure
 from tests.support.places import Place, actions, refused, story
 from tests.support.rows import (
     NOON,
     YEAR,
     admission,
+    arrived,
+    departed,
     enrolled,
     event,
     issue,
@@ -124,19 +128,79 @@ def test_the_first_connection_revokes_what_it_replaces(place: Place) -> None:
     story(place, tell)
 
 
+def test_what_is_known_of_a_presented_certificate_says_whether_others_give_way_to_it(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        second, at = timedelta(seconds=1), NOON + timedelta(hours=1)
+        old, new = [await enrolled(store, "edge-1", NOON + n * second) for n in range(2)]
+        other = await enrolled(store, "edge-2")
+        assert old.fingerprint and new.fingerprint and other.fingerprint
+        assert await store.presented(b"nobody's", at) is None
+        assert await store.presented(other.fingerprint, at) == Presented(
+            issuer_id=other.issuer_id, serial=other.serial, state=other.state, profile="device", identity="edge-2",
+            not_before=other.not_before, not_after=other.not_after, connected=False, revoked_at=None, revocation_reason=None,
+            known=True, blocked=False, blocked_reason=None, succeeds=False,
+        )  # fmt: skip
+
+        async def succeeds(one: CertificateRecord, at: datetime = at) -> bool:
+            presented = await store.presented(one.fingerprint or b"", at)
+            assert presented is not None
+            return presented.succeeds
+
+        assert [await succeeds(one) for one in (old, new)] == [False, True]
+        assert not await succeeds(new, old.not_after + second), "what has ended need not be revoked"
+        await store.first_connection(new, at, event("certificate.revoked"))
+        assert not await succeeds(new)
+        gone = await store.presented(old.fingerprint, at)
+        assert gone is not None
+        assert (gone.connected, gone.revoked_at, gone.revocation_reason) == (False, at, "superseded")
+        await store.block("edge-2", at, Reason.UNSPECIFIED, event("node.revoked"))
+        blocked = await store.presented(other.fingerprint, at)
+        assert blocked is not None
+        assert (blocked.blocked, blocked.blocked_reason) == (True, "unspecified")
+
+    story(place, tell)
+
+
+def test_a_first_connection_is_noted_with_the_arrival_once_and_not_of_a_revoked_certificate(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        second = timedelta(seconds=1)
+        one, revoked = await enrolled(store, "edge-1"), await enrolled(store, "edge-2")
+        await store.revoke([revoked.serial], NOON, Reason.UNSPECIFIED, event("certificate.revoked"))
+        for n in range(2):
+            at = NOON + n * second
+            await store.timeline.add(
+                arrivals=[
+                    Arrival("edge-1", at, "192.0.2.7", times=2, first=(one.issuer_id, one.serial)),
+                    Arrival("edge-2", at, "192.0.2.8", first=(revoked.issuer_id, revoked.serial)),
+                ],
+                departures=[Departure("edge-2", at, Cause.REVOKED)],
+            )
+        assert await store.by_serial(one.serial) == replace(one, connected_at=NOON)
+        unconnected = await store.by_serial(revoked.serial)
+        assert unconnected is not None
+        assert unconnected.connected_at is None
+        here, gone = await store.device("edge-1"), await store.device("edge-2")
+        assert here is not None
+        assert gone is not None
+        assert (here.connections, here.online_since) == (4, NOON + second)
+        assert (gone.connections, gone.online_since, gone.offline_cause) == (2, None, Cause.REVOKED)
+
+    story(place, tell)
+
+
 def test_presence_comes_and_goes(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         second = timedelta(seconds=1)
         await enrolled(store, "edge-1")
         known = await store.device("edge-1")
         assert known == Device(name="edge-1", created_at=NOON)
-        await store.connected("edge-1", NOON + second, "192.0.2.7")
+        await arrived(store, "edge-1", NOON + second, "192.0.2.7")
         assert await store.device("edge-1") == replace(
             known, online_since=NOON + second, last_seen=NOON + second, address="192.0.2.7", connections=1
         )
         await store.seen([("edge-1", NOON + 5 * second), ("nobody", NOON)])
         await store.seen([])
-        await store.disconnected("edge-1", NOON + 9 * second, Cause.SILENT)
+        await departed(store, "edge-1", NOON + 9 * second, Cause.SILENT)
         device = await store.device("edge-1")
         assert device is not None
         assert (device.online_since, device.offline_since, device.offline_cause) == (
@@ -145,8 +209,8 @@ def test_presence_comes_and_goes(place: Place) -> None:
             Cause.SILENT,
         )
         assert device.last_seen == NOON + 5 * second
-        await asyncio.gather(*(store.connected("edge-1", NOON + 10 * second, f"192.0.2.{n}") for n in range(10)))
-        await store.connected("nobody", NOON, "192.0.2.7")
+        await asyncio.gather(*(arrived(store, "edge-1", NOON + 10 * second, f"192.0.2.{n}") for n in range(10)))
+        await arrived(store, "nobody", NOON, "192.0.2.7")
         device = await store.device("edge-1")
         assert device is not None
         assert (device.connections, device.offline_since, device.offline_cause) == (11, None, None)
@@ -159,7 +223,7 @@ def test_at_start_up_nobody_is_online(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         for name in ("edge-1", "edge-2"):
             await enrolled(store, name)
-        await store.connected("edge-1", NOON, "192.0.2.7")
+        await arrived(store, "edge-1", NOON, "192.0.2.7")
         await store.all_offline(NOON + YEAR, Cause.UNKNOWN)
         one, two = await store.device("edge-1"), await store.device("edge-2")
         assert one is not None
@@ -186,7 +250,7 @@ def test_nodes_are_shown_once_each_with_their_newest_certificate(place: Place) -
             ("c-3", "offline", None),
             ("d-4", "offline", same_moment[2]),
         ]
-        await store.connected("b-2", NOON, "192.0.2.7")
+        await arrived(store, "b-2", NOON, "192.0.2.7")
         assert [n.state for n in await store.nodes()] == ["revoked", "online", "offline", "offline"]
 
     story(place, tell)
@@ -217,13 +281,13 @@ def test_writes_of_every_kind_at_once_leave_a_whole_chain(place: Place) -> None:
             record = new_record(name, token=token.key_id)
             await store.plan(record, admission(use=use_of(token, record), uses=40, new_name_only=n % 2 == 0))
             issued = await issue(store, record)
-            await store.connected(name, NOON, "192.0.2.7")
+            await arrived(store, name, NOON, "192.0.2.7")
             await store.first_connection(issued, NOON, event("certificate.revoked"))
             await store.seen([(name, NOON)])
             if n % 5 == 0:
                 await store.block(name, NOON, Reason.UNSPECIFIED, event("node.revoked"))
             await store.note(event("note"))
-            await store.disconnected(name, NOON, Cause.CLOSED)
+            await departed(store, name, NOON, Cause.CLOSED)
 
         results = await asyncio.gather(*(life(n) for n in range(80)), return_exceptions=True)
         kinds = {type(result) for result in results}

@@ -8,7 +8,7 @@ from edgeward.model.failure import Failure, Learnt, Listener, Shown
 from edgeward.stores import sql_failures
 from edgeward.stores.relational import RelationalStore
 from tests.support.places import Place, story
-from tests.support.rows import NOON, enrolled
+from tests.support.rows import NOON, arrived, enrolled
 
 MINUTE = timedelta(minutes=1)
 LONG_AGO = NOON - timedelta(days=30)
@@ -88,7 +88,7 @@ def test_the_oldest_leave_when_there_are_too_many_or_their_time_is_over(place: P
 def test_what_is_asked_for_is_what_is_given(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         await enrolled(store, "edge-1")
-        await store.connected("edge-1", NOON, "192.0.2.7")
+        await arrived(store, "edge-1", NOON, "192.0.2.7")
         named = failure(NOON + MINUTE, node="edge-1", address="198.51.100.1")
         nameless = failure(NOON)
         another = failure(NOON + 2 * MINUTE, node="edge-2")

@@ -119,15 +119,16 @@ def test_a_renewed_certificate_supersedes_the_old_one_when_it_first_connects():
     assert asyncio.run(scene()) == ["certificate.revoked"]
 
 
-def test_t34_a_certificate_that_is_revoked_while_it_connects_for_the_first_time_is_refused():
+def test_t34_a_certificate_that_is_revoked_while_it_supersedes_another_is_refused():
     async def scene():
         store = await new_store()
-        record = await enrol(store, "edge-1")
+        await enrol(store, "edge-1")
+        record = await enrol(store, "edge-1", 2)
         event = Event(at=now(), actor="operator:test", action="certificate.revoked", object="certificate:1", facts={})
         revoking = asyncio.create_task(store.revoke([record.serial], now(), Reason.SUPERSEDED, event))
         await asyncio.sleep(0)  # it waits for its commit, and nobody can read of it yet
         with pytest.raises(CertificateRefused, match="revoked"):
-            await authorise.admit(store, authorise.claim(request(certificate_of("edge-1"))), now())
+            await authorise.admit(store, authorise.claim(request(certificate_of("edge-1", 2))), now())
         assert len(await revoking) == 1
         await store.close()
 

@@ -16,7 +16,7 @@ from edgeward.stores.postgres import open_store
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Change
 from tests.support.postgres import Cluster
-from tests.support.rows import NOON, admission, enrolled, event, new_issuer, new_record
+from tests.support.rows import NOON, admission, arrived, enrolled, event, new_issuer, new_record
 
 
 class Wire(AloneBus):
@@ -78,7 +78,7 @@ def test_a_dead_replica_is_cleared_up_after_a_lease_and_not_before(postgres: Clu
         await enrolled(a.store, "edge-1")
         for one in (a, b):
             await one.others.start()
-        await b.store.connected("edge-1", NOON, "192.0.2.2", 1)
+        await arrived(b.store, "edge-1", NOON, "192.0.2.2", 1)
         record = new_record("edge-2")
         await b.store.plan(record, admission())
         await a.passes(module.LEASE - 6)
@@ -107,7 +107,7 @@ def test_after_an_outage_nobody_is_taken_for_dead(postgres: Cluster) -> None:
         for one in (a, b):
             await one.others.start()
         await enrolled(a.store, "edge-1")
-        await b.store.connected("edge-1", NOON, "192.0.2.2", 1)
+        await arrived(b.store, "edge-1", NOON, "192.0.2.2", 1)
         for _ in range(20):
             for one in (a, b):
                 await one.passes(2)

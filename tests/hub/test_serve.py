@@ -18,6 +18,7 @@ from edgeward.model.device import Cause
 from edgeward.model.http import Request, Response
 from edgeward.model.message import Header, Message, Route
 from tests.support.edges import CAUSE, certificate_of, content, enrol, head, new_store, now, site, until
+from tests.support.rows import arrived
 
 
 def run(scene, *nodes: str, **options):
@@ -103,10 +104,10 @@ def test_over_the_limit_a_node_is_refused_and_closed_but_one_that_returns_is_not
 
 def test_a_store_that_is_away_is_a_503_and_not_an_opinion():
     async def scene(one):
-        async def away(_digest):
+        async def away(*_asked):
             raise StoreUnavailable(why="disk full")
 
-        one.store.certificate = away
+        one.store.presented = away
         edge = await one.dial(certificate_of("edge-1"))
         return await edge.upgrade()
 
@@ -261,18 +262,47 @@ def test_t34_revoking_while_connected_closes_at_once_and_nothing_more_is_sent_or
     assert refused[0] == 403 and "keyCompromise" in refused[1]
 
 
+def test_t34_a_revocation_that_is_being_written_when_its_node_first_connects_ends_that_session():
+    async def scene(one):
+        record = await one.store.certificate(fingerprint("edge-1"))
+        present, admitted = one.store.presented, asyncio.Event()
+
+        async def before_its_commit(*asked):
+            found = await present(*asked)
+            revoking.append(asyncio.create_task(one.store.revoke([record.serial], now(), Reason.UNSPECIFIED, CAUSE)))
+            admitted.set()
+            return found
+
+        revoking = []
+        one.store.presented = before_its_commit
+        edge = await one.connect("edge-1")
+        await admitted.wait()
+        revoked = await revoking[0]
+        one.hub.close_certificates([one.fingerprint for one in revoked], Cause.REVOKED)
+        ended = await edge.next_frame()
+        one.store.presented = present
+        again = await one.dial(certificate_of("edge-1"))
+        refused = await again.upgrade()
+        await one.hub.settle()
+        return ended, refused[0], await one.store.certificate(fingerprint("edge-1")), one.hub.online()
+
+    ended, status, record, online = run(scene, "edge-1")
+    assert (ended, status, online) == (None, 403, [])
+    assert record.revoked_at is not None and record.connected_at is None
+
+
 def test_t34_a_revocation_during_the_admission_is_not_lost():
     async def scene(one, closing):
         looked_up, go_on = asyncio.Event(), asyncio.Event()
-        device = one.store.device
+        presented = one.store.presented
 
-        async def slow(name):
-            found = await device(name)
+        async def slow(*asked):
+            found = await presented(*asked)
             looked_up.set()
             await go_on.wait()
             return found
 
-        one.store.device = slow
+        one.store.presented = slow
         edge = await one.dial(certificate_of("edge-1"))
         edge.writer.write(head())
         await looked_up.wait()
@@ -307,26 +337,17 @@ def test_a_renewed_certificate_closes_the_session_of_the_one_it_replaces():
 
 def test_a_renewed_certificate_takes_over_without_its_node_ever_being_offline():
     async def scene(one):
-        written = []
-        for name in ("connected", "disconnected"):
-            real = getattr(one.store, name)
-
-            async def noted(*arguments, real=real, name=name):
-                written.append(name)
-                await real(*arguments)
-
-            setattr(one.store, name, noted)
         old = await one.connect("edge-1")
         record = await one.store.certificate(fingerprint("edge-1"))
         await enrol(one.store, "edge-1", 2, replaces=record.serial)
         await one.connect("edge-1", 2)
         code = await old.closed()
         await one.hub.settle()
-        return code, list(written)
+        return code, [moment.event for moment in await one.store.timeline.of("edge-1")]
 
-    code, written = run(scene, "edge-1")
+    code, story = run(scene, "edge-1")
     assert code == 1008
-    assert written == ["connected", "connected"]
+    assert story == ["online", "online"]
 
 
 def test_a_replaced_certificate_keeps_no_session_when_its_successor_is_admitted_and_never_opens_one():
@@ -477,46 +498,56 @@ def test_last_seen_is_written_in_bulk_for_those_heard_of():
     assert (second.last_seen - first.last_seen).total_seconds() == pytest.approx(15, abs=2)
 
 
-def test_a_store_that_fails_is_no_reason_to_drop_anybody(caplog):
+def test_a_store_that_fails_is_no_reason_to_drop_anybody_and_is_told_when_it_is_back(caplog):
     async def scene(one):
         async def away(*_):
             raise StoreUnavailable(why="disk full")
 
-        one.store.connected = away
+        add, one.store.timeline.add = one.store.timeline.add, away
         edge = await one.connect("edge-1")
         edge.say("ping")
         await edge.receive()
         await one.hub.settle()
-        return one.hub.online()
+        online = one.hub.online()
+        one.store.timeline.add = add
+        again = await one.connect("edge-1")
+        again.writer.close()
+        await until(lambda: not one.hub.online())
+        await one.hub.settle()
+        return online, await one.store.device("edge-1"), await one.store.certificate(fingerprint("edge-1"))
 
-    assert len(run(scene, "edge-1")) == 1
-    assert "presence of edge-1 not recorded" in caplog.text and "disk full" in caplog.text
+    online, device, record = run(scene, "edge-1")
+    assert len(online) == 1
+    assert "moments of nodes not recorded" in caplog.text and "disk full" in caplog.text
+    assert (device.connections, device.online_since, device.offline_cause) == (2, None, Cause.CLOSED)
+    assert record.connected_at is not None
 
 
-def test_writes_about_one_node_keep_their_order_however_slow_they_are():
+def test_a_node_that_comes_and_goes_faster_than_is_written_ends_where_it_is_and_every_move_is_in_its_history():
     async def scene():
         store = await new_store()
-        await enrol(store, "edge-1")
-        written = []
-
-        def slow(name, ticks):
-            async def write(*_):
-                for _ in range(ticks):
-                    await asyncio.sleep(0)
-                written.append(name)
-
-            return write
-
-        store.connected, store.disconnected = slow("connected", 20), slow("disconnected", 0)
+        record = await enrol(store, "edge-1")
         hub = Hub(store, now=now, new_id=lambda: "x")
-        for _ in range(3):
-            hub._presence.connected("edge-1", now(), "")
-            hub._presence.disconnected("edge-1", now(), Cause.CLOSED)
-        await hub.settle()
+        seen = []
+        for last in (False, True):
+            for _ in range(3):
+                hub._presence.connected("edge-1", now(), "", first=(record.issuer_id, record.serial))
+                hub._presence.disconnected("edge-1", now(), Cause.CLOSED)
+            if last:
+                hub._presence.connected("edge-1", now(), "")
+            await hub.settle()
+            seen.append(await store.device("edge-1"))
+        story = [moment.event for moment in await store.timeline.of("edge-1")]
+        known = await store.certificate(record.fingerprint)
         await store.close()
-        return written
+        return seen, story, known
 
-    assert asyncio.run(scene()) == ["connected", "disconnected"] * 3
+    (away, here), story, known = asyncio.run(scene())
+    assert (away.connections, away.online_since, away.offline_cause) == (3, None, Cause.CLOSED)
+    assert (here.connections, here.offline_since, here.offline_cause) == (7, None, None)
+    assert here.online_since is not None
+    assert story == ["online", *["offline", "online"] * 6]
+    assert known.connected_at is not None
 
 
 def test_shutdown_says_goodbye_and_records_it():
@@ -537,7 +568,7 @@ def test_at_the_start_nobody_is_online():
     async def scene():
         store = await new_store()
         await enrol(store, "edge-1")
-        await store.connected("edge-1", now(), "10.0.0.1")
+        await arrived(store, "edge-1", now(), "10.0.0.1")
         hub = Hub(store, now=now, new_id=lambda: "x")
         await hub.start()
         device = await store.device("edge-1")

@@ -7,8 +7,10 @@ from typing import Any
 
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin
+from edgeward.model.device import Cause
 from edgeward.model.token import Token
 from edgeward.stores.port import Admission, Store, TokenUse
+from edgeward.stores.timeline import Arrival, Departure
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 YEAR = timedelta(days=365)
@@ -104,3 +106,13 @@ async def enrolled(store: Store, identity: str = "edge-1", at: datetime = NOON, 
     record = new_record(identity, planned_at=at, **changes)
     await store.plan(record, admission(at))
     return await issue(store, record, at)
+
+
+async def arrived(store: Store, node: str, at: datetime, address: str, epoch: int = 0) -> None:
+    """A session of a node begins."""
+    await store.timeline.add(arrivals=[Arrival(node, at, address, epoch)])
+
+
+async def departed(store: Store, node: str, at: datetime, cause: Cause) -> None:
+    """It ends."""
+    await store.timeline.add(departures=[Departure(node, at, cause)])

@@ -17,7 +17,7 @@ from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState
 from edgeward.model.http import Request
 from edgeward.pki import names
-from edgeward.stores.port import Store
+from edgeward.stores.port import Presented, Store
 
 PROFILE = "device"
 """The profile whose certificates open sessions."""
@@ -54,12 +54,16 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """A peer that may open a session, and the fingerprints of certificates that its arrival revoked as superseded."""
+    """A peer that may open a session.
+
+    `superseded`: the fingerprints of certificates that its arrival revoked. `first`: its certificate (issuer and serial), if this is the
+    first connection with it and that is still to be recorded.
+    """
 
     node: str
-    serial: str
     fingerprint: bytes
     superseded: tuple[bytes, ...] = ()
+    first: tuple[int, str] | None = None
 
 
 def status(error: EdgewardError) -> int:
@@ -92,47 +96,55 @@ async def nobody_s(_der: bytes, _claimed: str, _address: str, _now: datetime) ->
 async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "", adopt: Adopt = nobody_s) -> Admitted:
     """Decide about a claim. Raises `CertificateRefused`, `NodeBlocked`, `BadRequest` or `WrongIdentity`: all the peer's fault.
 
-    When a certificate connects for the first time, older ones of its node are revoked as superseded in the same transaction; their
-    fingerprints are in the result, because one may have a session.
+    When a certificate connects for the first time and others of its node give way to it, they are revoked as superseded in the transaction
+    that records it, before anybody is answered; their fingerprints are in the result, because one may have a session.
     """
-    record = await store.certificate(claimed.fingerprint)
-    if record is None and claimed.node:
-        record = await adopt(claimed.certificate, claimed.node, address, now)
-    if record is None and not claimed.node:
+    row = await store.presented(claimed.fingerprint, now)
+    if row is None and claimed.node and await adopt(claimed.certificate, claimed.node, address, now) is not None:
+        row = await store.presented(claimed.fingerprint, now)
+    if row is None and not claimed.node:
         raise BadRequest(why="the header node_id is missing")
-    if record is None or record.profile != PROFILE:
+    if row is None or row.profile != PROFILE:
         raise CertificateRefused(why="it is not a device certificate that was issued here")
-    _in_force(record, now)
-    device = await store.device(record.identity)
-    if device is None:
+    _in_force(row, now)
+    if not row.known:
         raise CertificateRefused(why="its device is not known any more")
-    if device.blocked_at is not None:
-        raise NodeBlocked(node=device.name, why=f"revoked, {device.blocked_reason or 'without a reason'}")
+    if row.blocked:
+        raise NodeBlocked(node=row.identity, why=f"revoked, {row.blocked_reason or 'without a reason'}")
     if not claimed.node:
         # after the certificate was looked at: whoever asks why it is refused learns that, and opens no session to do so
         raise BadRequest(why="the header node_id is missing")
-    if claimed.node != record.identity:
-        raise WrongIdentity(proven=record.identity, claimed=claimed.node)
-    superseded: tuple[bytes, ...] = ()
-    if record.connected_at is None:
-        gone = await store.first_connection(record, now, _superseded(record, now))
-        if gone is None:  # meanwhile it was revoked, or another connection was faster
-            _in_force(await store.certificate(claimed.fingerprint) or record, now)
-        superseded = tuple(one.fingerprint for one in gone or () if one.fingerprint is not None)
-    return Admitted(node=record.identity, serial=record.serial, fingerprint=claimed.fingerprint, superseded=superseded)
+    if claimed.node != row.identity:
+        raise WrongIdentity(proven=row.identity, claimed=claimed.node)
+    if row.succeeds:
+        return await _succeed(store, claimed, now)
+    first = None if row.connected else (row.issuer_id, row.serial)
+    return Admitted(node=row.identity, fingerprint=claimed.fingerprint, first=first)
 
 
-def _in_force(record: CertificateRecord, now: datetime) -> None:
-    if record.revoked_at is not None:
+async def _succeed(store: Store, claimed: Claim, now: datetime) -> Admitted:
+    """The first connection with a certificate to which others give way."""
+    record = await store.certificate(claimed.fingerprint)
+    gone = None if record is None else await store.first_connection(record, now, _superseded(record, now))
+    if gone is None:  # meanwhile it was revoked, or another connection was faster
+        row = await store.presented(claimed.fingerprint, now)
+        if row is not None:
+            _in_force(row, now)
+    superseded = tuple(one.fingerprint for one in gone or () if one.fingerprint is not None)
+    return Admitted(node=claimed.node, fingerprint=claimed.fingerprint, superseded=superseded)
+
+
+def _in_force(row: Presented, now: datetime) -> None:
+    if row.revoked_at is not None:
         raise CertificateRefused(
-            why=f"it was revoked at {record.revoked_at.isoformat()} ({record.revocation_reason or 'unspecified'})"
+            why=f"it was revoked at {row.revoked_at.isoformat()} ({row.revocation_reason or 'unspecified'})"
         )
-    if record.state is not CertificateState.ISSUED:
+    if row.state is not CertificateState.ISSUED:
         raise CertificateRefused(why="it was never issued")
-    if now < record.not_before:
-        raise CertificateRefused(why=f"it is not valid before {record.not_before.isoformat()}")
-    if now > record.not_after:
-        raise CertificateRefused(why=f"it expired at {record.not_after.isoformat()}")
+    if now < row.not_before:
+        raise CertificateRefused(why=f"it is not valid before {row.not_before.isoformat()}")
+    if now > row.not_after:
+        raise CertificateRefused(why=f"it expired at {row.not_after.isoformat()}")
 
 
 def _superseded(record: CertificateRecord, now: datetime) -> Event:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from edgeward.errors import Busy, CertificateRefused, EdgewardError, printable
 from edgeward.hub import authorise
-from edgeward.hub.authorise import Admitted, Claim
+from edgeward.hub.authorise import Claim
 from edgeward.hub.courier import Courier, Settlement
 from edgeward.hub.courier import Settings as DeliverySettings
 from edgeward.hub.delivery import EVERYTHING, QUEUED, Wanted, Watch, Watchers
@@ -36,13 +36,12 @@ from edgeward.hub.session import (
     Report,
     Session,
 )
-from edgeward.hub.timeline import History
 from edgeward.hub.trust import TrustDesk
 from edgeward.model import delivery, http
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
 from edgeward.model.bundle import RESOURCE, TrustBundle
-from edgeward.model.device import Cause, Moment
+from edgeward.model.device import Cause
 from edgeward.model.message import Header, Message
 from edgeward.stores.port import Store
 
@@ -145,11 +144,12 @@ Delivery = Callable[[str, Message], None]
 class Attendance:
     """One node's connection at the hub: receives from its link what the peer sends. Made by `Hub.admit`, live once `opened`."""
 
-    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "epoch", "link", "session")
+    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "epoch", "first", "link", "session")
 
-    def __init__(self, hub: "Hub", session: Session) -> None:
+    def __init__(self, hub: "Hub", session: Session, first: tuple[int, str] | None = None) -> None:
         self._hub = hub
         self.session = session
+        self.first = first
         self.link: Link | None = None
         self.clocked = False
         self.epoch = 0
@@ -236,9 +236,8 @@ class Hub:
         self.courier = Courier(store.queue, now=now, clock=clock, settings=delivery_settings)
         self._adopt = adopt
         self.courier.observe = self._settled
-        self._history = History(store.timeline, clock)
         self._watchers = Watchers(new_id()[:8])
-        self._presence = Presence(store)
+        self._presence = Presence(store, clock)
         self._flushed = clock()
         self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
         """Certificates that a newer one replaced when it was admitted, and when that was."""
@@ -292,13 +291,11 @@ class Hub:
             self._close(attendance, Cause.SHUTDOWN)
         self._watchers.close()
         await self.courier.stop()
-        await self._history.drain()
         await self._presence.drain()
 
     async def settle(self) -> None:
         """Wait until everything that happened so far is recorded."""
         await self.courier.drain()
-        await self._history.drain()
         await self._presence.drain()
 
     # ----------------------------------------------------------------------------------------------------- admission
@@ -327,18 +324,15 @@ class Hub:
         finally:
             self.registry.forget(candidate)
         self._room_for(claimed)
-        return self._attendance(admitted)
+        settings = self.settings
+        session = Session(admitted.node, admitted.fingerprint, self.clock(), rate=settings.rate, burst=settings.burst)
+        return Attendance(self, session, admitted.first)
 
     def _room_for(self, claimed: Claim) -> None:
         if self._stopped:
             raise Busy(what="the hub is shutting down")
         if len(self.registry) >= self.settings.nodes and self.registry.of_node(claimed.node) is None:
             raise Busy(what=f"{self.settings.nodes} nodes are connected, and that is the limit")
-
-    def _attendance(self, admitted: Admitted) -> Attendance:
-        settings = self.settings
-        session = Session(admitted.node, admitted.fingerprint, self.clock(), rate=settings.rate, burst=settings.burst)
-        return Attendance(self, session)
 
     def _refused(self, request: http.Request, error: EdgewardError) -> None:
         self._failed(request, error)
@@ -354,7 +348,7 @@ class Hub:
             )
         )
         why = printable(error, 500)
-        if claimed and self._history.refused(claimed, self._now(), why, request.address):
+        if claimed and self._presence.refused(claimed, self._now(), why, request.address):
             self._watchers.presence(claimed, self._now(), "refused", why, request.address)
 
     # ------------------------------------------------------------------------------------------------------ messages
@@ -461,13 +455,14 @@ class Hub:
         older = self.registry.add(attendance)
         if older is not None:
             self._close(older, Cause.REPLACED)
-        attendance.session.heard = self.clock()
+        session, now = attendance.session, self._now()
+        session.heard = self.clock()
         if self.neighbours is not None:
-            attendance.epoch = self.neighbours.opened(attendance.session.node)
-        self._presence.connected(attendance.session.node, self._now(), link.address, attendance.epoch)
-        self._changed(attendance.session.node, "online", "", link.address)
-        self.courier.opened(attendance.session.node, link)
-        _log.info("node %s connected from %s", attendance.session.node, link.address)
+            attendance.epoch = self.neighbours.opened(session.node)
+        self._presence.connected(session.node, now, link.address, attendance.epoch, attendance.first)
+        self._changed(session.node, now, "online", "", link.address)
+        self.courier.opened(session.node, link)
+        _log.info("node %s connected from %s", session.node, link.address)
 
     def _perform(self, attendance: Attendance, output: Output) -> None:
         """Do what a session says."""
@@ -503,10 +498,8 @@ class Hub:
         settlement = await self.send(node, message, wait=30.0, acknowledge=True, lifetime=timedelta(seconds=60))
         return settlement.answer
 
-    def _changed(self, node: str, event: str, why: str, address: str) -> None:
-        """A node came or went: its history and the subscribers hear of it."""
-        now = self._now()
-        self._history.add(Moment(node=node, at=now, event=event, why=why, address=address))
+    def _changed(self, node: str, now: datetime, event: str, why: str, address: str) -> None:
+        """A node came or went: subscribers hear of it."""
         self._watchers.presence(node, now, event, why, address)
         if self.neighbours is not None:
             self.neighbours.presence(node, event, why, address)
@@ -516,7 +509,7 @@ class Hub:
         attendance.clocked = True
         stated = attendance.session.stated
         if stated > 0 and attendance.link is not None:
-            self._history.clock_of(attendance.session.node, self._now(), stated, attendance.link.address)
+            self._presence.clock_of(attendance.session.node, self._now(), stated, attendance.link.address)
 
     def _report(self, attendance: Attendance, message: Message, why: str) -> None:
         dropped = attendance.reportable(self.clock())
@@ -550,8 +543,9 @@ class Hub:
     def _gone(self, attendance: Attendance, cause: Cause) -> None:
         """Record the end, unless a newer session of the node has taken its place or it was recorded before."""
         if self.registry.remove(attendance):
-            node = attendance.session.node
+            node, now = attendance.session.node, self._now()
+            address = "" if attendance.link is None else attendance.link.address
             self.courier.closed(node)
-            self._presence.disconnected(node, self._now(), cause)
-            self._changed(node, "offline", cause, "" if attendance.link is None else attendance.link.address)
+            self._presence.disconnected(node, now, cause, address)
+            self._changed(node, now, "offline", cause, address)
             _log.info("node %s disconnected: %s", node, cause)

@@ -10,10 +10,10 @@ and the other refused, under any concurrency.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edgeward.model.audit import AuditRecord, Event
-from edgeward.model.authority import CertificateRecord, Issuer, Reason
+from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, Reason
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
@@ -53,6 +53,28 @@ class Admission:
     supersedes: str | None = None
     renews: str | None = None
     unblock: bool = False
+
+
+class Presented(NamedTuple):
+    """What the store has to say about a certificate that was presented, in one read: its row and its device's standing."""
+
+    issuer_id: int
+    serial: str
+    state: CertificateState
+    profile: str
+    identity: str
+    not_before: datetime
+    not_after: datetime
+    connected: bool
+    """Whether a connection with it was recorded."""
+    revoked_at: datetime | None
+    revocation_reason: str | None
+    known: bool
+    """Whether there is such a device."""
+    blocked: bool
+    blocked_reason: str | None
+    succeeds: bool
+    """Whether its first connection, which is still to come, revokes others (`Store.first_connection`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +204,10 @@ class Store(Protocol):
         ...
 
     async def certificate(self, fingerprint: bytes) -> CertificateRecord | None: ...
+    async def presented(self, fingerprint: bytes, at: datetime) -> Presented | None:
+        """What is known at `at` of a certificate that was presented."""
+        ...
+
     async def by_serial(self, serial: str) -> CertificateRecord | None: ...
     async def valid_certificates(self, identity: str, profile: str, at: datetime) -> Sequence[CertificateRecord]:
         """Issued, unrevoked, unexpired certificates of this identity under this profile, newest first; the newest twenty of them."""
@@ -226,15 +252,7 @@ class Store(Protocol):
         """Every device with its newest issued device certificate, by name."""
         ...
 
-    async def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
-        """A session began here; nothing happens when one with a larger epoch began elsewhere meanwhile."""
-        ...
-
     async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None: ...
-    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
-        """The session here ended; nothing happens when the node's session is at another replica by now."""
-        ...
-
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """At start-up: whoever is recorded as online at this replica is not."""
         ...

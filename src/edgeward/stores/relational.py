@@ -22,7 +22,7 @@ from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores import rows, sql, sql_failures, sql_queue
-from edgeward.stores.port import Admission, Revoked, Signed, Standing, TokenUse
+from edgeward.stores.port import Admission, Presented, Revoked, Signed, Standing, TokenUse
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.relational_timeline import RelationalTimeline
@@ -37,7 +37,7 @@ class RelationalStore:
         self._reader = reader
         self._writer = writer
         self._queue = RelationalQueue(reader, writer)
-        self._timeline = RelationalTimeline(reader, writer)
+        self._timeline = RelationalTimeline(reader, writer, replica)
         self._replicas = RelationalReplicas(reader, writer, replica)
 
     @property
@@ -272,6 +272,11 @@ class RelationalStore:
         row = await self._one(sql.BY_FINGERPRINT, fingerprint=fingerprint)
         return None if row is None else rows.certificate(row)
 
+    async def presented(self, fingerprint: bytes, at: datetime) -> Presented | None:
+        """What is known of a certificate that was presented."""
+        row = await self._one(sql.PRESENTED, fingerprint=fingerprint, at=milliseconds(at))
+        return None if row is None else rows.presented(row)
+
     async def by_serial(self, serial: str) -> CertificateRecord | None:
         """The certificate with this serial (lower-case hex)."""
         row = await self._one(sql.BY_SERIAL, serial=serial)
@@ -347,20 +352,10 @@ class RelationalStore:
         """Every device with its newest certificate, by name."""
         return [rows.node(row) for row in await self._reader.query(sql.NODES, {})]
 
-    async def connected(self, node: str, at: datetime, address: str, epoch: int = 0) -> None:
-        """A session of this device began."""
-        row = {"name": node, "at": milliseconds(at), "address": address, "epoch": epoch, "replica": self._replicas.name}
-        await self._writer.submit(Unit(steps=(Step(sql.CONNECTED, row),)))
-
     async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None:
         """Devices that gave a sign of life, and when."""
         steps = tuple(Step(sql.SEEN, {"name": name, "at": milliseconds(at)}) for name, at in moments)
         await self._writer.submit(Unit(steps=steps))
-
-    async def disconnected(self, node: str, at: datetime, cause: Cause) -> None:
-        """The session of this device ended."""
-        row = {"name": node, "at": milliseconds(at), "cause": cause, "replica": self._replicas.name}
-        await self._writer.submit(Unit(steps=(Step(sql.DISCONNECTED, row),)))
 
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """Nobody is online: at start-up."""

@@ -10,7 +10,7 @@ from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
 from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure, Learnt, Listener, Shown
 from edgeward.model.token import Token
-from edgeward.stores.port import Revoked, Standing, TokenUse
+from edgeward.stores.port import Presented, Revoked, Standing, TokenUse
 
 Row = tuple[Any, ...]
 
@@ -66,6 +66,26 @@ def certificate(row: Row) -> CertificateRecord:
         connected_at=_moment(row[15]),
         revoked_at=_moment(row[16]),
         revocation_reason=None if row[17] is None else Reason(row[17]),
+    )
+
+
+def presented(row: Row) -> Presented:
+    """A row of `sql.PRESENTED`."""
+    return Presented(
+        row[0],
+        row[1],
+        CertificateState(row[2]),
+        row[3],
+        row[4],
+        moment(row[5]),
+        moment(row[6]),
+        row[7] is not None,
+        _moment(row[8]),
+        row[9],
+        row[10] is not None,
+        row[11] is not None,
+        row[12],
+        bool(row[13]),
     )
 
 

@@ -70,14 +70,7 @@ SELECT :issuer_id, :serial, 'issued', :profile, :identity, :spki_sha256, :eviden
 
 # ----------------------------------------------------------------------------------------------------------- presence
 
-CONNECTED = """
-UPDATE device SET online_since = :at, last_seen = :at, address = :address, connections = connections + 1,
-                  offline_since = NULL, offline_cause = NULL, replica = :replica, epoch = :epoch
- WHERE name = :name AND epoch <= :epoch"""
 SEEN = "UPDATE device SET last_seen = :at WHERE name = :name"
-DISCONNECTED = """
-UPDATE device SET online_since = NULL, offline_since = :at, offline_cause = :cause
- WHERE name = :name AND COALESCE(replica, '') = :replica"""
 ALL_OFFLINE = """
 UPDATE device SET online_since = NULL, offline_since = COALESCE(last_seen, :at), offline_cause = :cause
  WHERE online_since IS NOT NULL AND COALESCE(replica, '') = :replica"""
@@ -115,6 +108,15 @@ REVOKE_TOKEN = "UPDATE token SET revoked_at = :at WHERE key_id = :key_id AND rev
 GIVE_BACK = "UPDATE token SET used = used - 1 WHERE key_id = :key_id AND used > 0"
 
 BY_FINGERPRINT = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE fingerprint = :fingerprint"
+PRESENTED = f"""
+SELECT c.issuer_id, c.serial, c.state, c.profile, c.identity, c.not_before, c.not_after, c.connected_at, c.revoked_at,
+       c.revocation_reason, d.name, d.blocked_at, d.blocked_reason,
+       c.connected_at IS NULL AND EXISTS (
+         SELECT 1 FROM certificate
+          WHERE identity = c.identity AND profile = c.profile AND serial <> c.serial AND {_VALID}
+            AND (serial = c.replaces OR issued_at <= c.issued_at AND COALESCE(replaces, '') <> c.serial))
+  FROM certificate c LEFT JOIN device d ON d.name = c.identity
+ WHERE c.fingerprint = :fingerprint"""
 BY_SERIAL = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE serial = :serial"
 PLANNED = f"SELECT {CERTIFICATE_COLUMNS} FROM certificate WHERE state = 'planned' AND COALESCE(replica, '') = :replica"
 VALID_CERTIFICATES = f"""

@@ -1,5 +1,12 @@
-"""The statements of the nodes' history, in the SQL that SQLite and PostgreSQL share."""
+"""The statements of what happens to nodes, in the SQL that SQLite and PostgreSQL share."""
 
+CONNECTED = """
+UPDATE device SET online_since = :at, last_seen = :at, address = :address, connections = connections + :times,
+                  offline_since = NULL, offline_cause = NULL, replica = :replica, epoch = :epoch
+ WHERE name = :name AND epoch <= :epoch"""
+DISCONNECTED = """
+UPDATE device SET online_since = NULL, offline_since = :at, offline_cause = :cause
+ WHERE name = :name AND COALESCE(replica, '') = :replica"""
 ADD = """
 INSERT INTO timeline (node, at, event, why, address)
 SELECT :node, :at, :event, :why, :address WHERE EXISTS (SELECT 1 FROM device WHERE name = :node)"""

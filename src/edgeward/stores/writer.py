@@ -300,7 +300,6 @@ _ORDER = {
             sql.PLAN,
             sql.RECORD_USE,
             sql.ISSUE,
-            sql.CONNECTED,
             sql.SEEN,
         )
     )
