@@ -25,13 +25,13 @@ from tests.support.postgres import Cluster
 from tests.support.rows import (
     NOON,
     admission,
-    digest,
     enrolled,
     event,
     issue,
     new_issuer,
     new_record,
     new_token,
+    signed,
 )
 
 
@@ -134,7 +134,7 @@ async def _full(store: RelationalStore, make_room: Callable[[], None]) -> None:
     for doing in (
         store.plan(new_record("edge-2", evidence=BULK), admission()),
         store.add_token(replace(token), event(text=BULK)),
-        store.issue(1, planned.serial, BULK.encode(), digest("x"), NOON, event()),
+        store.issue(replace(signed(planned), der=BULK.encode()), NOON),
         store.block("edge-0", NOON, Reason.UNSPECIFIED, event(text=BULK)),
     ):
         with pytest.raises(StoreUnavailable):

@@ -38,6 +38,7 @@ from tests.support.rows import (
     new_issuer,
     new_record,
     new_token,
+    signed,
     use_of,
 )
 
@@ -333,7 +334,7 @@ def test_a_bad_row_fails_alone_in_its_group(place: Place) -> None:
             store.plan(blocked, admission()),
             *(store.plan(r, admission(use=use_of(token, r), uses=1)) for r in spent),
             store.revoke_token("f" * 16, NOON, event("token.revoked")),
-            store.issue(1, "beef", b"x", digest("beef"), NOON, event("certificate.issued")),
+            store.issue(signed(new_record(serial="beef")), NOON),
             *(store.plan(r, admission(), event("planned")) for r in good[15:]),
             return_exceptions=True,
         )
@@ -405,7 +406,7 @@ def test_an_abandoned_row_is_revoked_and_its_use_given_back(place: Place) -> Non
         assert stored.used == 0
         assert len(await store.token_uses(token.key_id)) == 1, "what was tried stays on record"
         await refused(store, Conflict, store.abandon(1, record.serial, later, event()))
-        await refused(store, Conflict, store.issue(1, record.serial, b"x", digest("x"), NOON, event()))
+        await refused(store, Conflict, store.issue(signed(record), NOON))
         again = new_record(token=token.key_id)
         await store.plan(again, admission(use=use_of(token, again), uses=1))
         issued = await issue(store, again)
@@ -419,7 +420,7 @@ def test_issue_and_abandon_race_and_one_wins(place: Place) -> None:
         records = [new_record(f"edge-{n}") for n in range(20)]
         await asyncio.gather(*(store.plan(r, None) for r in records))
         results = await asyncio.gather(
-            *(store.issue(1, r.serial, b"", digest(r.serial), NOON, event()) for r in records),
+            *(store.issue(signed(r), NOON) for r in records),
             *(store.abandon(1, r.serial, NOON, event()) for r in records),
             return_exceptions=True,
         )

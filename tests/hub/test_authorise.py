@@ -13,6 +13,7 @@ from edgeward.hub import authorise
 from edgeward.model.audit import Event
 from edgeward.model.authority import Reason
 from edgeward.model.http import Request
+from edgeward.stores.port import Signed
 from tests.support.edges import CAUSE, certificate_of, enrol, new_store, now
 
 
@@ -76,10 +77,9 @@ def test_a_blocked_node_is_refused_even_with_a_new_certificate():
     async def block_then_issue(store, record):
         await store.block("edge-1", now(), Reason.UNSPECIFIED, CAUSE)
         der = certificate_of("edge-1", 2)
-        digest = hashlib.sha256(der).digest()
         new = dataclasses.replace(record, serial="ab" * 16, state="planned", der=None, fingerprint=None, issued_at=None)
         await store.plan(new, None)
-        await store.issue(1, new.serial, der, digest, now(), CAUSE)
+        await store.issue(Signed(issuer_id=1, serial=new.serial, der=der, event=CAUSE), now())
 
     with pytest.raises(NodeBlocked, match="edge-1 is blocked: revoked, unspecified"):
         admitted(block_then_issue, der=certificate_of("edge-1", 2))

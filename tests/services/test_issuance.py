@@ -93,20 +93,38 @@ def story(tmp_path: Path, tell: Callable[[Site], Any]) -> None:
     asyncio.run(whole())
 
 
-def test_when_the_store_fails_after_the_signature_the_next_request_finds_everything_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remote", [False, True])
+def test_when_the_store_fails_after_the_signature_the_next_request_finds_everything_in_order(
+    tmp_path: Path, *, remote: bool
+) -> None:
     async def tell(site: Site) -> None:
+        before: list[str] = []
+        once = iter([1])
+
+        def breaks() -> None:
+            before.extend(seen)
+            if remote:
+                other.execute("BEGIN IMMEDIATE")
+            else:
+                connection.set_progress_handler(lambda: next(once, 0), 1)  # the next statement is broken off
+
         other = sqlite3.connect(site.path, isolation_level=None)
-        site.interfere(lambda: other.execute("BEGIN IMMEDIATE"))
+        connection = site.store._writer._engine.connection  # type: ignore[attr-defined]  # what the disk is asked
+        seen: list[str] = []
+        connection.set_trace_callback(seen.append)
+        site.interfere(breaks, remote=remote)
         with pytest.raises(StoreUnavailable):
             await site.enrol()
-        assert await site.used() == 1
-        assert [record.state for record in await site.rows()] == [CertificateState.PLANNED]
-        other.execute("ROLLBACK")
-        site.interfere(lambda: None)
+        assert [one for one in before if "INTO certificate" in one], "the row was there before the signature"
+        states = [record.state for record in await site.rows()]
+        assert (await site.used(), states) == ((1, [CertificateState.PLANNED]) if remote else (0, []))
+        if remote:
+            other.execute("ROLLBACK")
+        site.interfere(lambda: None, remote=remote)
         der = await site.enrol()
         assert await site.used() == 1
-        lost, kept = await site.rows()
-        assert (lost.state, lost.revoked_at) == (CertificateState.ABANDONED, NOON)
+        *lost, kept = await site.rows()
+        assert [(one.state, one.revoked_at) for one in lost] == ([(CertificateState.ABANDONED, NOON)] if remote else [])
         assert (kept.state, kept.der) == (CertificateState.ISSUED, der)
         assert await site.store.planned() == []
         other.close()
@@ -114,30 +132,31 @@ def test_when_the_store_fails_after_the_signature_the_next_request_finds_everyth
     story(tmp_path, tell)
 
 
-@pytest.mark.parametrize(("remote", "syncs"), [(False, ["NORMAL", "FULL"]), (True, [])])
-def test_the_planned_row_is_synced_before_the_signature_of_a_key_outside(
-    tmp_path: Path, *, remote: bool, syncs: list[str]
+@pytest.mark.parametrize(("remote", "commits"), [(False, 1), (True, 2)])
+def test_the_planned_row_is_committed_before_the_signature_of_a_key_outside(
+    tmp_path: Path, *, remote: bool, commits: int
 ) -> None:
-    """The one signature that could outlive a loss of power without its row is one that another machine made."""
+    """The one signature that could outlive a crash without its row is one that another machine made."""
 
     async def tell(site: Site) -> None:
-        site.interfere(lambda: None, remote=remote)
+        before: list[str] = []
         seen: list[str] = []
-        connection = site.store._writer._engine.connection  # type: ignore[attr-defined]  # what the disk is asked
-        connection.set_trace_callback(seen.append)
+        site.interfere(lambda: before.extend(seen), remote=remote)
+        site.store._writer._engine.connection.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # what the disk is asked
         await site.enrol()
-        assert [one.rpartition("=")[2] for one in seen if one.startswith("PRAGMA synchronous")] == syncs
-        assert seen.count("COMMIT") == 2
+        assert before.count("COMMIT") == commits - 1
+        assert seen.count("COMMIT") == commits
 
     story(tmp_path, tell)
 
 
-def test_when_the_key_fails_the_use_is_given_back_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("remote", [False, True])
+def test_when_the_key_fails_the_use_is_given_back_at_once(tmp_path: Path, *, remote: bool) -> None:
     def fails() -> None:
         raise OSError("the token was pulled out")
 
     async def tell(site: Site) -> None:
-        site.interfere(fails)
+        site.interfere(fails, remote=remote)
         with pytest.raises(OSError, match="pulled out"):
             await site.enrol()
         assert await site.used() == 0

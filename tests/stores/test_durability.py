@@ -1,7 +1,6 @@
-"""What is durable when: a plan that need not be survives its process, and reaches the disk no later than whatever is awaited after it."""
+"""What survives: an issued certificate everything, a plan its process, and a transaction that was cut short nothing of itself."""
 
 import asyncio
-import itertools
 import os
 import shutil
 import signal
@@ -10,62 +9,15 @@ import sys
 from pathlib import Path
 
 from edgeward.model import audit
-from edgeward.model.authority import CertificateState
+from edgeward.model.authority import CertificateRecord, CertificateState
 from edgeward.pki.profile import default_profiles
 from edgeward.services.issuance import Issuance
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
-from edgeward.stores.writer import Engine, Unit
-from tests.support.rows import NOON, admission, event, issue, new_issuer, new_record, new_token, use_of
-
-_asked = itertools.count()
+from tests.support.rows import NOON, admission, event, new_issuer, new_record, new_token, signed, use_of
 
 
-def _synchronous(engine: Engine) -> int:
-    """What the open transaction's commit will do: 2 syncs the log, 1 does not. Each time another text: it is compiled into its answer."""
-    return int(engine.query(f"PRAGMA synchronous -- {next(_asked)}", {})[0][0])
-
-
-async def _of_units(store: RelationalStore, *durable: bool) -> list[int]:
-    units = [Unit(work=_synchronous, durable=one) for one in durable]
-    return list(await asyncio.gather(*(store._writer.submit(unit) for unit in units)))
-
-
-def test_a_commit_is_synced_when_one_of_its_units_asks_for_it(tmp_path: Path) -> None:
-    async def story() -> None:
-        store = open_store(tmp_path / "store.db")
-        assert await _of_units(store, True) == [2]
-        assert await _of_units(store, False, False) == [1, 1]
-        assert await _of_units(store, False) == [1]
-        assert await _of_units(store, False, True, False) == [2, 2, 2]
-        assert await _of_units(store, False) == [1]
-        assert await _of_units(store, True) == [2]
-        await store.close()
-
-    asyncio.run(story())
-
-
-def test_a_plan_that_does_more_than_plan_is_durable_whatever_was_asked(tmp_path: Path) -> None:
-    async def story() -> None:
-        store = open_store(tmp_path / "store.db")
-        await store.add_issuer(new_issuer(), None, event())
-        unconnected = new_record("edge-1")
-        await store.plan(unconnected, None)
-        await issue(store, unconnected)
-        seen: list[str] = []
-        store._writer._engine.connection.set_trace_callback(seen.append)  # type: ignore[attr-defined]  # what the disk is asked
-        await store.plan(new_record("edge-2"), admission(unblock=True), durable=False)
-        await store.plan(new_record("edge-1"), admission(supersedes=unconnected.serial), durable=False)
-        await store.plan(new_record("edge-3"), None, event(), durable=False)
-        assert not [one for one in seen if "synchronous" in one]
-        await store.plan(new_record("edge-4"), admission(), durable=False)
-        assert [one for one in seen if "synchronous" in one] == ["PRAGMA synchronous=NORMAL"]
-        await store.close()
-
-    asyncio.run(story())
-
-
-def test_after_a_loss_of_power_nothing_issued_is_missing_and_a_mere_plan_may_be(tmp_path: Path) -> None:
+def test_after_a_loss_of_power_nothing_issued_is_missing_and_nothing_is_there_by_half(tmp_path: Path) -> None:
     """The log up to the last durable write is what the disk must have; what is behind it is cut off."""
     files = tmp_path / "files"
     files.mkdir()
@@ -83,14 +35,16 @@ def test_after_a_loss_of_power_nothing_issued_is_missing_and_a_mere_plan_may_be(
         token = new_token(pattern="*", uses=2)
         await store.add_token(token, event())
         first, second = (new_record(f"edge-{n}", token=token.key_id) for n in (1, 2))
-        await store.plan(first, admission(use=use_of(token, first), uses=2), durable=False)
-        await issue(store, first)
+
+        async def certify(where: RelationalStore, record: CertificateRecord) -> None:
+            await where.certify(record, admission(use=use_of(token, record), uses=2), None, lambda: signed(record))
+
+        await certify(store, first)
         durable = log.stat().st_size
-        await store.plan(second, admission(use=use_of(token, second), uses=2), durable=False)
-        assert [one.serial for one in await store.planned()] == [second.serial]
+        await certify(store, second)
         behind = log.stat().st_size
         assert behind > durable
-        for octets in (durable, (durable + behind) // 2):
+        for octets in (durable, (durable + behind) // 2, behind - 1):
             found = power_lost(octets, f"lost-{octets}")
             assert await found.by_serial(first.serial) == await store.by_serial(first.serial)
             assert await found.by_serial(second.serial) is None
@@ -98,9 +52,8 @@ def test_after_a_loss_of_power_nothing_issued_is_missing_and_a_mere_plan_may_be(
             assert left is not None
             assert left.used == 1
             assert audit.first_bad(await found.audit()) is None
-            await found.plan(second, admission(use=use_of(token, second), uses=2))
+            await certify(found, second)
             await found.close()
-        await issue(store, second)
         found = power_lost(log.stat().st_size, "whole")
         for record in (first, second):
             assert await found.by_serial(record.serial) == await store.by_serial(record.serial)
@@ -121,7 +74,7 @@ async def story():
     token = new_token(pattern="*", uses=2)
     await store.add_token(token, event())
     record = new_record(token=token.key_id)
-    await store.plan(record, admission(use=use_of(token, record), uses=2), durable=False)
+    await store.plan(record, admission(use=use_of(token, record), uses=2))
     print(record.serial, token.key_id, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 

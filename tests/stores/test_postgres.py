@@ -15,7 +15,6 @@ from edgeward.model.authority import Reason
 from edgeward.stores import postgres as adapter
 from edgeward.stores.postgres import open_store
 from edgeward.stores.relational import RelationalStore
-from edgeward.stores.writer import Engine, Unit
 from tests.support.broken_wire import Moment, wire
 from tests.support.places import actions
 from tests.support.postgres import Cluster, cluster
@@ -70,20 +69,6 @@ def test_t13_a_hundred_racers_in_two_processes_get_as_many_certificates_as_the_t
         await store.close()
 
     asyncio.run(judge())
-
-
-def test_a_commit_is_waited_for_when_one_of_its_units_asks_for_it(postgres: Cluster) -> None:
-    def waits(engine: Engine) -> str:
-        return str(engine.query("SHOW synchronous_commit", {})[0][0])
-
-    async def tell() -> None:
-        store = open_store(postgres.database(migrated=True))
-        for asked, answer in (((False, False), "off"), ((True,), "on"), ((False, True), "on"), ((False,), "off")):
-            units = [Unit(work=waits, durable=one) for one in asked]
-            assert await asyncio.gather(*(store._writer.submit(unit) for unit in units)) == [answer] * len(units)
-        await store.close()
-
-    asyncio.run(tell())
 
 
 def test_the_rules_of_one_writer_hold_between_replicas(postgres: Cluster) -> None:

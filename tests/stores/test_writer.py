@@ -9,8 +9,8 @@ from edgeward.model import audit
 from edgeward.stores import sql
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
-from edgeward.stores.writer import Engine, Step, Unit, Writer
-from tests.support.rows import admission, enrolled, event, new_issuer, new_record
+from edgeward.stores.writer import MAX_SEQUELS, Engine, Step, Unit, Writer
+from tests.support.rows import admission, enrolled, event, new_issuer, new_record, signed
 
 
 async def _statements(store: RelationalStore) -> list[str]:
@@ -89,6 +89,22 @@ def test_a_duplicate_that_no_rule_speaks_of_is_our_bug() -> None:
         with pytest.raises(InternalError):
             await store._writer.submit(Unit(steps=(Step(sql.RECORD_USE, row),)))
         await store.note(event())
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_only_so_many_signatures_share_a_transaction() -> None:
+    """The event loop is not held up by more of them than that."""
+
+    async def story() -> None:
+        store = open_store(":memory:")
+        await store.add_issuer(new_issuer(), None, event())
+        seen = await _statements(store)
+        records = [new_record(f"edge-{n}") for n in range(2 * MAX_SEQUELS)]
+        await asyncio.gather(*(store.certify(r, admission(), None, lambda r=r: signed(r)) for r in records))
+        between = " ".join("C" if one == "COMMIT" else "p" if "INTO certificate" in one else "" for one in seen).split()
+        assert between == ["p"] * MAX_SEQUELS + ["C"] + ["p"] * MAX_SEQUELS + ["C"]
         await store.close()
 
     asyncio.run(story())

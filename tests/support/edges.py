@@ -19,7 +19,7 @@ from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin
 from edgeward.model.message import Message
 from edgeward.stores import sqlite
-from edgeward.stores.port import Admission, Store
+from edgeward.stores.port import Admission, Signed, Store
 from edgeward.transports.websocket import Limits, WebSocketServer
 
 DEADLINE = 10.0
@@ -87,7 +87,7 @@ async def enrol(store: Store, node: str, generation: int = 1, **fields: Any) -> 
     }
     record = CertificateRecord(**{**values, **fields})
     await store.plan(record, Admission(at=at))
-    await store.issue(1, record.serial, der, digest, at, CAUSE)
+    await store.issue(Signed(issuer_id=1, serial=record.serial, der=der, event=CAUSE), at)
     found = await store.certificate(digest)
     assert found is not None
     return found

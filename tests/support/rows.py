@@ -9,7 +9,7 @@ from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin
 from edgeward.model.device import Cause
 from edgeward.model.token import Token
-from edgeward.stores.port import Admission, Store, TokenUse
+from edgeward.stores.port import Admission, Signed, Store, TokenUse
 from edgeward.stores.timeline import Arrival, Departure
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -90,12 +90,16 @@ def der_of(record: CertificateRecord) -> bytes:
     return f"der of {record.serial}".encode()
 
 
+def signed(record: CertificateRecord, at: datetime = NOON) -> Signed:
+    """What came of signing a planned row."""
+    return Signed(
+        issuer_id=record.issuer_id, serial=record.serial, der=der_of(record), event=event("certificate.issued", at)
+    )
+
+
 async def issue(store: Store, record: CertificateRecord, at: datetime = NOON) -> CertificateRecord:
     """Take a planned row to issued."""
-    der = der_of(record)
-    await store.issue(
-        record.issuer_id, record.serial, der, hashlib.sha256(der).digest(), at, event("certificate.issued", at)
-    )
+    await store.issue(signed(record, at), at)
     issued = await store.by_serial(record.serial)
     assert issued is not None
     return issued

@@ -1,10 +1,9 @@
 """The one road to a certificate: decide, planned row, sign, conform, issued row. Whoever wants a certificate goes through here.
 
-The row exists before the signature does, so that no certificate can exist without a record. It is committed, so it survives the process;
-that it also survives a loss of power is waited for only when the key signs outside of this process. Otherwise the signature, which
-goes nowhere before the issued row is durable, and with it the planned one, would be lost together with it (decision 2). A failure in
-between abandons the row at once, or before the next enrolment when the store fails just then, and a crash in between abandons it at
-the next start (`recover`).
+The row exists before the signature does, so that no certificate can exist without a record. With a key in this process, the planned
+row, the signature and the issued row are one transaction of the store: what was signed goes nowhere before it is committed, so a crash
+loses all three together (decision 2). With a key elsewhere the planned row is durable first. A failure after that abandons it at once, or
+before the next enrolment when the store fails just then, and a crash abandons it at the next start (`recover`).
 """
 
 import asyncio
@@ -26,9 +25,11 @@ from edgeward.pki.conform import conform
 from edgeward.pki.csr import Requested
 from edgeward.pki.issue import SERIAL_OCTETS, Grant, Issuing, Plan, decide, serial_number, sign
 from edgeward.pki.profile import Profile
-from edgeward.stores.port import Admission, Store
+from edgeward.stores.port import Admission, Signed, Store, Unsigned
 
 _log = logging.getLogger(__name__)
+
+_NOT_SIGNED = "it could not be signed or recorded"
 
 Octets = Callable[[int], bytes]
 """The source of randomness: `secrets.token_bytes`, or a scripted one in tests."""
@@ -124,26 +125,53 @@ class Issuance:
         )
         serial = format(plan.serial, "x")
         record = _planned(plan, order, issuer.issuer.id, serial)
+        admission = None if order.admission is None else order.admission(serial)
+
+        def signed() -> Signed:
+            der = sign(plan, issuer.key)
+            conform(der, plan, issuer.remote_key)
+            return Signed(issuer_id=issuer.issuer.id, serial=serial, der=der, event=_event(order, plan, serial))
+
+        road = self._at_once if issuer.remote_key is None else self._apart
+        der = await road(record, admission, order, signed)
+        return Issued(der=der, serial=serial, plan=plan)
+
+    async def _at_once(
+        self, record: CertificateRecord, admission: Admission | None, order: Order, signed: Callable[[], Signed]
+    ) -> bytes:
+        """With a key in this process: row, signature and record in one transaction."""
+        once: list[Signed | Unsigned] = []
+
+        def sign_once() -> Signed | Unsigned:
+            if not once:
+                try:
+                    once.append(signed())
+                except Exception as error:  # whatever it was, the row must not stay planned; the error goes on its way
+                    once.append(Unsigned(event=_abandoned(record, order.at, _NOT_SIGNED), error=error))
+            return once[0]
+
+        await self._store.certify(record, admission, order.admission_event, sign_once)
+        done = once[0]
+        assert isinstance(done, Signed)  # noqa: S101  # else `certify` has raised the error
+        return done.der
+
+    async def _apart(
+        self, record: CertificateRecord, admission: Admission | None, order: Order, signed: Callable[[], Signed]
+    ) -> bytes:
+        """With a key elsewhere: the row is durable before anything is asked to sign, because somebody else's memory or log may keep a
+        signature that we know nothing of."""
         try:
-            await self._store.plan(
-                record,
-                order.admission and order.admission(serial),
-                order.admission_event,
-                durable=issuer.remote_key is not None,
-            )
+            await self._store.plan(record, admission, order.admission_event)
         except OutcomeUnknown:
             self._left.append(record)  # if it was written, it must not stay
             raise
         try:
-            der = sign(plan, issuer.key)
-            conform(der, plan, issuer.remote_key)
-            await self._store.issue(
-                issuer.issuer.id, serial, der, hashlib.sha256(der).digest(), order.at, _event(order, plan, serial)
-            )
+            done = signed()
+            await self._store.issue(done, order.at)
         except Exception:  # whatever it was, the row must not stay planned; the error goes on its way
-            await self._abandon(record, order.at, "it could not be signed or recorded")
+            await self._abandon(record, order.at, _NOT_SIGNED)
             raise
-        return Issued(der=der, serial=serial, plan=plan)
+        return done.der
 
     def self_signed(
         self,
@@ -201,15 +229,8 @@ class Issuance:
         return len(left)
 
     async def _abandon(self, record: CertificateRecord, at: datetime, why: str) -> None:
-        event = Event(
-            at=at,
-            actor="edgeward",
-            action="certificate.abandoned",
-            object=f"certificate:{record.serial}",
-            facts={"identity": record.identity, "why": why, "token": record.token},
-        )
         try:
-            await self._store.abandon(record.issuer_id, record.serial, at, event)
+            await self._store.abandon(record.issuer_id, record.serial, at, _abandoned(record, at, why))
         except StoreUnavailable as error:
             self._left.append(record)
             _log.warning("certificate %s could not be abandoned yet: %s", record.serial, error)
@@ -249,6 +270,16 @@ def _planned(plan: Plan, order: Order, issuer_id: int, serial: str) -> Certifica
         not_before=plan.not_before,
         not_after=plan.not_after,
         planned_at=order.at,
+    )
+
+
+def _abandoned(record: CertificateRecord, at: datetime, why: str) -> Event:
+    return Event(
+        at=at,
+        actor="edgeward",
+        action="certificate.abandoned",
+        object=f"certificate:{record.serial}",
+        facts={"identity": record.identity, "why": why, "token": record.token},
     )
 
 

@@ -1,13 +1,11 @@
 """What a store must be able to do, in the words of the domain. `tests/contract/test_stores.py` says it precisely.
 
 A store is asynchronous because some are across a network; reads do not wait behind writes. Every write is durable when its await
-returns: it survives a loss of power. Only a `plan` may say that it need not be; then it is committed (everybody sees it, and it
-survives `kill -9`), and it is durable no later than any write that is awaited after it. Each takes the audit event of the change into
-the same transaction. Two writes that exclude each other (two uses of a token that has one left) end with exactly one of them done
-and the other refused, under any concurrency.
+returns: it survives a loss of power. Each takes the audit event of the change into the same transaction. Two writes that exclude each
+other (two uses of a token that has one left) end with exactly one of them done and the other refused, under any concurrency.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -108,6 +106,14 @@ class Signed:
     event: Event
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsigned:
+    """No certificate came of a planned row: what the audit log is to say, and the error for whoever wanted one."""
+
+    event: Event
+    error: Exception
+
+
 class Store(Protocol):
     """Rows and their rules. Raises `StoreUnavailable` from any method when the database cannot be reached or written."""
 
@@ -160,26 +166,29 @@ class Store(Protocol):
         ...
 
     # certificates
-    async def plan(
+    async def certify(
         self,
         record: CertificateRecord,
         admission: Admission | None,
-        event: Event | None = None,
-        *,
-        durable: bool = True,
+        event: Event | None,
+        sign: Callable[[], Signed | Unsigned],
     ) -> None:
+        """`plan` and `issue` in one transaction: the planned row is written under its conditions, then `sign` is called, then the row is
+        issued. For a key in this process: what it signs is nowhere else until this returns, so a crash loses the row and the
+        signature together. Raises what `plan` raises, and nothing is signed or written then.
+
+        When `sign` says `Unsigned`, the row is written as abandoned, the token is not used, and the error is raised. `sign` is called again
+        when the transaction has to be run again; it gives the same then."""
+        ...
+
+    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
         """Write a planned row. With an admission, the device named by `record.identity` is made known and the conditions hold, or
         nothing is written and the refusal is raised: `TokenSpent` (or revoked or expired since it was read), `NodeHasCertificate`,
         `NodeBlocked`, `CertificateRefused` (what was shown is revoked), `Conflict` (what was to give way has connected or is
-        revoked). `SerialCollision` when the serial exists.
-
-        Not `durable`: the row is committed and need not be on the disk before the next durable write is; for a signature that exists
-        nowhere but in this process until `issue`. What also revokes, lets back in or records an event is durable all the same."""
+        revoked). `SerialCollision` when the serial exists."""
         ...
 
-    async def issue(
-        self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event
-    ) -> None:
+    async def issue(self, signed: Signed, at: datetime) -> None:
         """planned -> issued. `Conflict` when the row is not planned any more."""
         ...
 

@@ -149,12 +149,11 @@ class _PostgresEngine:
                 raise Lost from error
             raise StoreUnavailable(why=_reason(error)) from error
 
-    def begin(self, durable: bool) -> None:
+    def begin(self) -> None:
         self._connected()
-        lazily = "" if durable else " SET LOCAL synchronous_commit = off;"
         with self._speaking() as connection:
             cursor = connection.execute(
-                f"BEGIN;{lazily} SELECT pg_advisory_xact_lock({WRITING}); SELECT pg_current_xact_id()::text"
+                f"BEGIN; SELECT pg_advisory_xact_lock({WRITING}); SELECT pg_current_xact_id()::text"
             )
             while cursor.nextset():
                 pass

@@ -22,12 +22,12 @@ from edgeward.model.device import Cause, Device, Node
 from edgeward.model.failure import Failure
 from edgeward.model.token import Token
 from edgeward.stores import rows, sql, sql_failures, sql_queue
-from edgeward.stores.port import Admission, Presented, Revoked, Signed, Standing, TokenUse
+from edgeward.stores.port import Admission, Presented, Revoked, Signed, Standing, TokenUse, Unsigned
 from edgeward.stores.relational_queue import RelationalQueue
 from edgeward.stores.relational_replicas import RelationalReplicas
 from edgeward.stores.relational_timeline import RelationalTimeline
 from edgeward.stores.rows import Reader, Row, milliseconds
-from edgeward.stores.writer import Duplicate, Engine, Step, Unit, Writer
+from edgeward.stores.writer import Duplicate, Engine, Sequel, Step, Unit, Writer
 
 
 class RelationalStore:
@@ -170,16 +170,32 @@ class RelationalStore:
 
     # certificates
 
-    async def plan(
+    async def certify(
         self,
         record: CertificateRecord,
         admission: Admission | None,
-        event: Event | None = None,
-        *,
-        durable: bool = True,
+        event: Event | None,
+        sign: Callable[[], Signed | Unsigned],
     ) -> None:
+        """Write a planned row under its conditions, have it signed, and write it as issued, or as abandoned."""
+
+        def then() -> Sequel:
+            signed = sign()
+            if isinstance(signed, Signed):
+                return Sequel((_issue_step(signed, record.planned_at),), (signed.event,), None)
+            row = {"issuer_id": record.issuer_id, "serial": record.serial, "at": milliseconds(record.planned_at)}
+            steps = [Step(sql.ABANDON, row)]
+            if admission is not None and admission.use is not None:
+                steps.append(Step(sql.GIVE_BACK, {"key_id": admission.use.key_id}))
+            return Sequel(tuple(steps), (signed.event,), signed.error)
+
+        await self._writer.submit(self._plan(record, admission, event)._replace(then=then))
+
+    async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
         """Write a planned row under its conditions, or nothing."""
-        more = event is not None or (admission is not None and (admission.unblock or admission.supersedes is not None))
+        await self._writer.submit(self._plan(record, admission, event))
+
+    def _plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None) -> Unit:
         steps = [] if admission is None else _admission_steps(record, admission)
 
         def refused() -> EdgewardError:
@@ -187,31 +203,20 @@ class RelationalStore:
                 return NodeHasCertificate(node=record.identity)
             return SerialCollision(serial=record.serial)
 
-        new_name_only = int(admission is not None and admission.new_name_only)
-        steps.append(
-            Step(
-                sql.PLAN,
-                rows.certificate_row(record) | {"new_name_only": new_name_only, "replica": self._replicas.name},
-                refused,
-            )
-        )
+        row = rows.certificate_row(record)
+        row["new_name_only"] = int(admission is not None and admission.new_name_only)
+        row["replica"] = self._replicas.name
+        steps.append(Step(sql.PLAN, row, refused))
         if admission is not None and admission.use is not None:
             use = admission.use
             row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
-            steps.append(Step(sql.RECORD_USE, {**row, "serial": use.serial}))
-        events = () if event is None else (event,)
-        await self._writer.submit(Unit(steps=tuple(steps), events=events, durable=durable or more))
+            row["serial"] = use.serial
+            steps.append(Step(sql.RECORD_USE, row))
+        return Unit(steps=tuple(steps), events=() if event is None else (event,))
 
-    async def issue(
-        self, issuer_id: int, serial: str, der: bytes, fingerprint: bytes, at: datetime, event: Event
-    ) -> None:
+    async def issue(self, signed: Signed, at: datetime) -> None:
         """planned -> issued."""
-
-        def overtaken() -> EdgewardError:
-            return Conflict(what=f"certificate {serial} is not planned any more")
-
-        row = {"issuer_id": issuer_id, "serial": serial, "der": der, "fingerprint": fingerprint, "at": milliseconds(at)}
-        await self._writer.submit(Unit(steps=(Step(sql.ISSUE, row, overtaken),), events=(event,)))
+        await self._writer.submit(Unit(steps=(_issue_step(signed, at),), events=(signed.event,)))
 
     async def adopt(self, record: CertificateRecord, event: Event) -> None:
         """Write the issued row of a certificate that another cloud made, under its conditions, or nothing."""
@@ -236,16 +241,8 @@ class RelationalStore:
     async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
         """planned -> issued, all or none."""
 
-        def overtaken() -> EdgewardError:
-            return Conflict(what=f"one of {len(issued)} certificates is not planned any more")
-
-        moment = milliseconds(at)
-        steps = []
-        for one in issued:
-            row = {"issuer_id": one.issuer_id, "serial": one.serial, "der": one.der, "at": moment}
-            row["fingerprint"] = hashlib.sha256(one.der).digest()
-            steps.append(Step(sql.ISSUE, row, overtaken))
-        await self._writer.submit(Unit(steps=tuple(steps), events=tuple(one.event for one in issued)))
+        steps = tuple([_issue_step(one, at) for one in issued])
+        await self._writer.submit(Unit(steps=steps, events=tuple([one.event for one in issued])))
 
     async def planned(self) -> Sequence[CertificateRecord]:
         """Rows of this replica that were planned and never signed, or signed and never recorded as issued."""
@@ -402,6 +399,15 @@ class RelationalStore:
         """Audit records from number `after` + 1 on, at most `limit`."""
         found = await self._reader.query(sql.AUDIT, {"after": after, "limit": limit})
         return [rows.audit_record(row) for row in found]
+
+
+def _issue_step(signed: Signed, at: datetime) -> Step:
+    def overtaken() -> EdgewardError:
+        return Conflict(what=f"certificate {signed.serial} is not planned any more")
+
+    row = {"issuer_id": signed.issuer_id, "serial": signed.serial, "der": signed.der, "at": milliseconds(at)}
+    row["fingerprint"] = hashlib.sha256(signed.der).digest()
+    return Step(sql.ISSUE, row, overtaken)
 
 
 def _admission_steps(record: CertificateRecord, admission: Admission) -> list[Step]:

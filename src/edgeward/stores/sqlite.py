@@ -1,4 +1,4 @@
-"""The embedded store: SQLite in WAL mode, every durable commit synced (`synchronous=FULL`), one process at a time."""
+"""The embedded store: SQLite in WAL mode, every commit synced (`synchronous=FULL`), one process at a time."""
 
 import functools
 import operator
@@ -24,7 +24,7 @@ _PRAGMAS = (
     "trusted_schema=OFF",
     "temp_store=MEMORY",
 )
-"""FULL: a commit survives a power cut, not only a crash of the process (for those that may wait: `_set_sync`). Nobody else writes
+"""FULL: a commit survives a power cut, not only a crash of the process. Nobody else writes
 to this file; a tool that holds its lock for longer than a quarter of a second makes writes fail, not the server stand still."""
 
 
@@ -86,7 +86,6 @@ class _SqliteEngine:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.idle = True
-        self._synced = True  # as in _PRAGMAS
 
     def _execute(self, statement: str) -> None:
         try:
@@ -94,20 +93,9 @@ class _SqliteEngine:
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
-    def begin(self, durable: bool) -> None:
+    def begin(self) -> None:
         self.idle = False
-        if durable is not self._synced:
-            self._set_sync(durable)
         self._execute("BEGIN IMMEDIATE")
-
-    def _set_sync(self, durable: bool) -> None:
-        """FULL syncs the log at the end of every commit, all of it; NORMAL only when the log is copied into the database. A script,
-        because this pragma acts while it is compiled, and `execute` compiles a statement that it knows only once."""
-        try:
-            self.connection.executescript(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        except sqlite3.Error as error:
-            raise StoreUnavailable(why=str(error)) from error
-        self._synced = durable
 
     def commit(self) -> None:
         self._execute("COMMIT")

@@ -5,8 +5,8 @@ while the last transaction was syncing go into the next one together. Their step
 `executemany`; the sum of changed rows says whether every rule held. When one did not, the transaction is rolled back and the units are
 run again one by one, each behind a savepoint, so that a refused unit fails alone and the others share the sync all the same.
 
-A transaction is synced when one of its units asks for it. One in which none does is committed at once and not waited for: the rows are
-there for everybody, outlive the process, and are on the disk no later than whatever is committed after them (decision 2).
+A unit may have a sequel: code that is called once the steps of all units have held, and gives the rest of what is written. So a
+certificate is signed between its planned and its issued row, and both cost one transaction and one sync (decision 2).
 
 Where statements take microseconds (a local database) they run in the event loop, and only the commit, which waits for the disk, runs in
 a thread, and not even that while the disk is quick: two threads that pass the interpreter's lock back and forth cost more than the rows.
@@ -27,6 +27,9 @@ from edgeward.stores import sql
 
 MAX_UNITS = 512
 """Units in one transaction: enough to share a sync among, few enough to keep the wait of the first one short."""
+
+MAX_SEQUELS = 64
+"""Units with a sequel in one transaction: each signs a certificate, in the event loop, which takes milliseconds with an RSA key."""
 
 QUICK = 0.004
 """Seconds. While commits take less than this, they are made in the event loop as well: handing one to a thread and back costs more than
@@ -56,11 +59,7 @@ class Engine(Protocol):
     local: bool
     """Whether statements take microseconds and only the commit waits."""
 
-    def begin(self, durable: bool) -> None:
-        """Open a transaction. One that is not `durable` survives this process once it is committed, and reaches the disk at the latest
-        with the next durable one: the engine writes one log, in the order of the commits."""
-        ...
-
+    def begin(self) -> None: ...
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
     def savepoint(self) -> None: ...
@@ -84,12 +83,27 @@ class Step(NamedTuple):
 
 class Unit(NamedTuple):
     """A write that happens whole or not at all. `work` runs after the steps and gives the result; `events` of a unit with `work` are
-    recorded only if it returns something true. Not `durable`: it is enough that it reaches the disk before the next one that is."""
+    recorded only if it returns something true. `then` is called when the steps of every unit in the transaction have held, and says how the
+    unit goes on in the same transaction; it is called again if that is run again."""
 
     steps: tuple[Step, ...] = ()
     events: tuple[audit.Event, ...] = ()
     work: Callable[[Engine], Any] | None = None
-    durable: bool = True
+    then: Callable[[], "Sequel"] | None = None
+
+
+class Sequel(NamedTuple):
+    """The second half of a unit: further steps and events, and what the caller gets when all of it is durable; an exception is raised."""
+
+    steps: tuple[Step, ...]
+    events: tuple[audit.Event, ...]
+    result: Any
+
+
+class _Told(NamedTuple):
+    """What a unit that was written says of itself: its caller gets it, or has it raised."""
+
+    result: Any
 
 
 class _Ticket(NamedTuple):
@@ -135,12 +149,22 @@ class Writer:
     async def _write(self) -> None:
         """Transactions until nothing waits."""
         while self._waiting:
-            if not self._quick and len(self._waiting) < MAX_UNITS and not self._closed and _durable(self._waiting):
+            if not self._quick and len(self._waiting) < MAX_UNITS and not self._closed:
                 await asyncio.sleep(GATHER)
-            tickets = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_UNITS))]
+            tickets = self._next()
             results = await self._transaction([ticket.unit for ticket in tickets])
             _settle(tickets, results)
         self._writing = None
+
+    def _next(self) -> list[_Ticket]:
+        """The tickets of the next transaction."""
+        tickets: list[_Ticket] = []
+        sequels = 0
+        while self._waiting and len(tickets) < MAX_UNITS and sequels < MAX_SEQUELS:
+            ticket = self._waiting.popleft()
+            sequels += ticket.unit.then is not None
+            tickets.append(ticket)
+        return tickets
 
     @property
     def _quick(self) -> bool:
@@ -156,8 +180,7 @@ class Writer:
             return results
         began = time.perf_counter()
         failure = self._commit() if self._quick else await loop.run_in_executor(self._thread, self._commit)
-        if any(unit.durable for unit in units):
-            self._pace += (time.perf_counter() - began - self._pace) / 8
+        self._pace += (time.perf_counter() - began - self._pace) / 8
         return results if failure is None else [failure] * len(units)
 
     def _run_and_commit(self, units: list[Unit]) -> list[Any]:
@@ -202,21 +225,36 @@ class Writer:
             return [error] * len(units)
 
     def _all_at_once(self, units: list[Unit]) -> list[Any]:
+        self._engine.begin()
+        self._by_kind(unit.steps for unit in units)
+        sequels = [None if unit.then is None else unit.then() for unit in units]
+        if any(sequels):
+            self._by_kind(sequel.steps for sequel in sequels if sequel is not None)
+        self._record(
+            event
+            for unit, sequel in zip(units, sequels, strict=True)
+            for event in (unit.events if sequel is None else unit.events + sequel.events)
+        )
+        return [None if sequel is None else _Told(sequel.result) for sequel in sequels]
+
+    def _by_kind(self, series: Iterable[Sequence[Step]]) -> None:
+        """Run steps, each kind with one call. Raises `_RuleBroken` when a rule does not hold for one of them."""
         kinds: dict[str, tuple[bool, list[Parameters]]] = {}
-        for unit in units:
-            for step in unit.steps:
-                kinds.setdefault(step.statement, (step.refused is not None, []))[1].append(step.row)
-        self._engine.begin(any(unit.durable for unit in units))
+        for steps in series:
+            for statement, row, refused in steps:
+                kind = kinds.get(statement)
+                if kind is None:
+                    kinds[statement] = (refused is not None, [row])
+                else:
+                    kind[1].append(row)
         for statement in _in_order(kinds):
             strict, rows = kinds[statement]
             if self._engine.many(statement, rows) != len(rows) and strict:
                 raise _RuleBroken
-        self._record(event for unit in units for event in unit.events)
-        return [None] * len(units)
 
     def _one_by_one(self, units: list[Unit]) -> list[Any]:
         results: list[Any] = []
-        self._engine.begin(any(unit.durable for unit in units))
+        self._engine.begin()
         alone = len(units) == 1  # then what it did wrong goes with its transaction
         for unit in units:
             if not alone:
@@ -236,7 +274,19 @@ class Writer:
         return results
 
     def _one(self, unit: Unit) -> Any:
-        for step in unit.steps:
+        self._steps(unit.steps)
+        result = unit.work(self._engine) if unit.work is not None else None
+        if unit.work is None or result:
+            self._record(unit.events)
+        if unit.then is None:
+            return result
+        sequel = unit.then()
+        self._steps(sequel.steps)
+        self._record(sequel.events)
+        return _Told(sequel.result)
+
+    def _steps(self, steps: Sequence[Step]) -> None:
+        for step in steps:
             try:
                 changed = self._engine.many(step.statement, [step.row])
             except Duplicate as error:
@@ -245,10 +295,6 @@ class Writer:
                 raise step.refused() from error
             if changed != 1 and step.refused is not None:
                 raise step.refused()
-        result = unit.work(self._engine) if unit.work is not None else None
-        if unit.work is None or result:
-            self._record(unit.events)
-        return result
 
     def _record(self, events: Iterable[audit.Event]) -> None:
         """Append to the audit chain, in the open transaction."""
@@ -275,18 +321,15 @@ class Writer:
             self._engine.many(sql.ADD_AUDIT, rows)
 
 
-def _durable(tickets: Iterable[_Ticket]) -> bool:
-    return any(ticket.unit.durable for ticket in tickets)
-
-
 def _settle(tickets: list[_Ticket], results: list[Any]) -> None:
     for ticket, result in zip(tickets, results, strict=True):
         if ticket.answer.done():  # cancelled: the write happened all the same
             continue
-        if isinstance(result, BaseException):
-            ticket.answer.set_exception(result)
+        told = result.result if isinstance(result, _Told) else result
+        if isinstance(told, BaseException):
+            ticket.answer.set_exception(told)
         else:
-            ticket.answer.set_result(result)
+            ticket.answer.set_result(told)
 
 
 _ORDER = {
