@@ -216,9 +216,11 @@ class Client:
         """Take a join token back; False when it was before."""
         return self._typed("POST", f"/v1/tokens/{quote(key_id, safe='')}/revoke", TokenRevoked).revoked_now
 
-    def revoke(self, target: str, reason: str = "unspecified") -> Revocation:
-        """Revoke a node, `serial:HEX` or `operator:NAME`, for a reason of RFC 5280."""
-        return self._typed("POST", "/v1/revocations", Revocation, {"target": target, "reason": reason})
+    def revoke(self, target: str, reason: str = "unspecified", *, tokens: bool = False) -> Revocation:
+        """Revoke a node, `serial:HEX` or `operator:NAME`, for a reason of RFC 5280; `tokens`: also the join tokens that they made."""
+        return self._typed(
+            "POST", "/v1/revocations", Revocation, {"target": target, "reason": reason, "tokens": tokens}
+        )
 
     # ------------------------------------------------------------------------------------------------------- the wire
 

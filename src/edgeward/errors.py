@@ -323,6 +323,13 @@ class NotFound(Refusal):
         return f"see which there are: {command}" if command else super().hint
 
 
+class NothingPrepared(NotFound):
+    """A rotation of the CA whose first step was not made."""
+
+    sentence = "no CA is prepared to take over"
+    remedy = "prepare one first, so that devices hear of it: edgeward ca rotate"
+
+
 class PassphraseGone(NotFound):
     """The generated passphrase of a key store is not where it was put."""
 
@@ -421,6 +428,13 @@ class AlreadyRunning(Unavailable):
 
     sentence = "another edgeward is running on {path} (process {pid})"
     remedy = "talk to it instead: edgeward nodes --data {path}"
+
+
+class NodeInUse(Unavailable):
+    """A second agent, or a join beside an agent, on one directory."""
+
+    sentence = "another edgeward join or agent is working on {path}"
+    remedy = "see what runs there: edgeward agent status --dir {path}; stop it, or take another directory with --dir"
 
 
 class NotRunning(Unavailable):

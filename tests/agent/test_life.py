@@ -421,5 +421,8 @@ def test_the_directory_of_another_agent_is_left_alone(ca, tmp_path):
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert said.returncode == 69
-    assert said.stderr == f"error: another edgeward join or agent is working on {edge.files.directory}\n"
+    assert said.stderr == (
+        f"error: another edgeward join or agent is working on {edge.files.directory}\n"
+        f"hint: see what runs there: edgeward agent status --dir {edge.files.directory}; stop it, or take another directory with --dir\n"
+    )
     assert Certificates(edge.files.directory).pair()

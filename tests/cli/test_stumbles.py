@@ -111,3 +111,30 @@ def test_the_list_of_a_group_cuts_no_sentence(group: str) -> None:
     assert commands
     assert "..." not in commands
     assert max(map(len, commands.splitlines())) <= 100
+
+
+def test_an_offline_ca_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would sign for whatever device comes, and its keys would be tidied away."""
+    monkeypatch.setenv("EDGEWARD_PASSPHRASE", "correct horse battery")
+    directory = tmp_path / "root"
+    assert run("ca", "new", "--ca-dir", directory, "--name", "Example Root CA").status == 0
+    before = sorted(path.name for path in (directory / "keys").iterdir())
+    ports = ("--https-port", "0", "--hub-port", "0", "--listen", "127.0.0.1")
+    done = run("up", "--data", directory, *ports)
+    assert done.status == 2
+    assert done.err.endswith(
+        "error: this is the directory of the offline CA CN=Example Root CA, which signs when a person says so and not for devices\n"
+        "hint: give the authority a directory of its own: edgeward up --data DIR\n"
+    ), done.err
+    assert sorted(path.name for path in (directory / "keys").iterdir()) == before
+    assert run("ca", "show", "--ca-dir", directory).status == 0, "it is an offline CA as before"
+
+
+@pytest.mark.parametrize("command", [("up",), ("nodes",), ("audit", "verify")])
+def test_a_data_directory_that_is_a_file(tmp_path: Path, command: tuple[str, ...]) -> None:
+    place = tmp_path / "edgeward.toml"
+    place.write_text("[listen]\n")
+    done = run(*command, "--data", place)
+    assert done.status == 2
+    assert f"'{place}' is a file" in done.err
+    assert "hint: " in done.err

@@ -9,6 +9,7 @@ import inspect
 import ipaddress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from edgeward.errors import (
     SerialCollision,
     TokenSpent,
 )
+from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateState, IssuerState, Reason
 from edgeward.stores import port
 from edgeward.stores.port import Signed
@@ -170,6 +172,27 @@ def test_a_token_is_revoked_once(place: Place) -> None:
         assert stored is not None
         assert stored.revoked_at == NOON
         assert (await actions(store)).count("token.revoked") == 1
+
+    story(place, tell)
+
+
+def test_the_tokens_that_somebody_made_and_that_still_work(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        async def made(actor: str = "operator:alice", action: str = "token.created", **changes: Any) -> str:
+            token = new_token(**({"expires_at": NOON + YEAR, "pattern": "*", "uses": 2} | changes))
+            created = Event(at=NOON, actor=actor, action=action, object=f"token:{token.key_id}", facts={})
+            await store.add_token(token, created)
+            return token.key_id
+
+        mine = [await made(created_at=NOON + timedelta(seconds=n)) for n in range(2)]
+        await made("operator:bob")
+        await made("operator:alice2")
+        await made(action="token.shown")
+        await made(expires_at=NOON)
+        await made(used=2)
+        await store.revoke_token(await made(), NOON, event("token.revoked"))
+        assert [token.key_id for token in await store.tokens_made_by("operator:alice", NOON)] == mine
+        assert await store.tokens_made_by("operator:nobody", NOON) == []
 
     story(place, tell)
 

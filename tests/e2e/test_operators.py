@@ -187,3 +187,31 @@ def test_what_a_client_is_told_when_nobody_is_there(tmp_path: Path, authority: S
     with pytest.raises(Unreachable, match="TLS"):  # the hub's own port speaks TLS and no API
         (place / "ca.crt").write_bytes(testing.authority().certificate)
         Client(server=url(authority), operator=place).nodes()
+
+
+def test_what_a_new_operator_types_is_said_with_the_port_that_is_open(authority: Server) -> None:
+    place = authority.directory / "operator erin"
+    said = authority.run("operator", "new", "erin", "--out", place)
+    assert f"EDGEWARD_SERVER={url(authority)} EDGEWARD_OPERATOR='{place}'" in said.err
+    with server() as closed:
+        said = closed.run("operator", "new", "erin", "--out", closed.directory / "erin")
+        assert "does not listen for operators yet: edgeward up --api-port 10010" in said.err
+
+
+def test_the_tokens_of_a_revoked_operator_are_named_with_what_takes_them_back(authority: Server) -> None:
+    frank = Client(server=url(authority), operator=operator(authority, "frank"))
+    one, many = frank.new_token("edge-f"), frank.new_token(pattern="shop-*", uses=20)
+    said = authority.run("operator", "revoke", "frank")
+    assert said.status == 0
+    lines = said.err.splitlines()
+    assert lines[0] == "warning: 2 join tokens that frank made can still be used"
+    assert lines[1].startswith(f"  {one.key_id} for edge-f, used 0 of 1 times, until 20")
+    assert lines[2].startswith(f"  {many.key_id} for pattern shop-*, used 0 of 20 times, until 20")
+    assert lines[3] == "hint: take them back: edgeward operator revoke frank --tokens"
+    assert authority.enrol("shop-1", many.token).status == 200
+    said = authority.run(*lines[3].partition(": edgeward ")[2].split())
+    assert said.status == 0 and not said.err
+    assert [line.split()[2] for line in said.out.splitlines()] == [one.key_id, many.key_id]
+    assert authority.enrol("shop-2", many.token).status == 403
+    again = authority.run("operator", "revoke", "frank", "--tokens")
+    assert again.status == 1 and "no operator with a valid certificate frank" in again.err

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import signal
 import ssl
@@ -18,6 +19,7 @@ import websockets.exceptions
 import websockets.sync.client
 from cryptography import x509
 
+from edgeward.client import Answered, Client
 from edgeward.errors import EdgewardError
 from edgeward.stores.postgres import open_store
 from tests.support.postgres import Cluster, cluster
@@ -49,7 +51,7 @@ def pair(request: pytest.FixtureRequest, postgres: Cluster) -> Iterator[list[Ser
     """Two replicas, joined by the database's NOTIFY or by NATS; the tests of this file share them, each with nodes of its own."""
     with contextlib.ExitStack() as stack:
         options = [] if request.param == "database" else ["--bus", stack.enter_context(nats()).url]
-        yield stack.enter_context(replicas(postgres, "ab", *options))
+        yield stack.enter_context(replicas(postgres, "ab", "--api-port", "0", *options))
 
 
 # ------------------------------------------------------------------------------------------------------------- one CA
@@ -101,6 +103,7 @@ def test_t24_two_processes_on_an_empty_database_make_one_ca(postgres: Cluster) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # a second and a half each, where others work as well
 def test_t24_two_hundred_times(postgres: Cluster) -> None:
     _start_together(postgres, 200)
 
@@ -122,6 +125,47 @@ def test_t34_a_revocation_at_one_replica_cuts_the_session_at_the_other_and_refus
         with pytest.raises(websockets.exceptions.InvalidStatus):
             one.connect(device, "revoked")
     assert a.audit_is_whole()
+
+
+def _elsewhere(one: Server, operator: Path) -> Client:
+    """An operator's client for one replica, through its port."""
+    port = one.api("GET", "/v1/status")["api_port"]
+    return Client(server=f"https://127.0.0.1:{port}", operator=operator)
+
+
+def test_t34_an_operator_revoked_at_one_replica_is_cut_and_refused_at_the_other(pair: list[Server]) -> None:
+    a, b = pair
+    places = {name: a.directory / name for name in ("alice", "bob")}
+    for name, place in places.items():
+        assert a.run("operator", "new", name, "--out", place).status == 0
+    alice, bob = (_elsewhere(b, place) for place in places.values())
+    token = alice.new_token(pattern="site-*", uses=5, lifetime_seconds=3600)
+    streams = {name: one._request("GET", "/v1/events", None) for name, one in (("alice", alice), ("bob", bob))}
+    for stream in streams.values():
+        assert stream.readline().startswith(b": connected")
+    ended = threading.Event()
+
+    def read() -> None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            while streams["alice"].readline():
+                pass
+        ended.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    said = a.run("operator", "revoke", "alice")
+    assert said.status == 0 and f"{token.key_id} for pattern site-*, used 0 of 5 times" in said.err
+    for one in pair:  # the row decides: nothing has to be heard of first
+        with pytest.raises(Answered) as refused:
+            _elsewhere(one, places["alice"]).nodes()
+        assert refused.value.code == "operator-refused"
+    assert ended.wait(5), "the stream at the other replica still stands"
+
+    # hers goes on until somebody says so, at whichever replica
+    assert b.enrol("site-1", token.token).status == 200
+    assert b.run("operator", "revoke", "alice", "--tokens").status == 0
+    assert a.enrol("site-2", token.token).status == 403
+    assert bob.nodes() is not None
+    streams["bob"].close()
 
 
 def test_t41_the_newest_session_of_a_node_wins_wherever_it_is(pair: list[Server]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from tests.support.world import World, csr, new_key, run, world
 
 from edgeward.errors import BadName, NotFound, PolicyRefused, UsageError
 from edgeward.model.authority import Reason
+from edgeward.services.operators import Operators
 from edgeward.services.revoker import Revocation, canonical_serial
+from edgeward.services.tokens import Wanted
 
 
 async def revoke(w: World, target: str, reason: Reason = Reason.UNSPECIFIED) -> Revocation:
@@ -181,5 +184,68 @@ def test_the_authority_s_own_certificates_are_not_revoked_by_serial() -> None:
             with pytest.raises(UsageError, match="server"):
                 await revoke(w, f"serial:{served.serial}")
             assert await w.authorities.server_credential(("localhost",), w.now) == served
+
+    run(story())
+
+
+async def made_by(w: World, operator: str, **wanted: Any) -> str:
+    """The key id of a token that an operator made."""
+    asked = Wanted(**({"pattern": "site-*", "uses": 5} | wanted))
+    _, token = await w.tokens.new(asked, actor=f"operator:{operator}", now=w.now)
+    return token.key_id
+
+
+async def certified(w: World, operator: str) -> None:
+    await Operators(w.store, w.issuance).new(operator, csr(operator), actor="operator:socket", now=w.now)
+
+
+def test_the_tokens_of_a_revoked_operator_are_named_and_taken_back_on_demand() -> None:
+    async def story() -> None:
+        async with world() as w:
+            for name in ("alice", "bob"):
+                await certified(w, name)
+            mine = [await made_by(w, "alice")]
+            w.later(seconds=1)
+            mine.append(await made_by(w, "alice", pattern=None, node="edge-1", uses=1))
+            await made_by(w, "bob")
+            await made_by(w, "alice", lifetime=timedelta(seconds=1))
+            w.later(minutes=1)
+            gone = await made_by(w, "alice")
+            await w.tokens.revoke(gone, actor="t", now=w.now)
+
+            done = await revoke(w, "operator:alice")
+            assert [token.key_id for token in done.tokens] == mine
+            assert [token.revoked_at for token in done.tokens] == [None, None]
+            assert len(done.revoked) == 1
+
+            with pytest.raises(NotFound):
+                await revoke(w, "operator:alice")
+            done = await w.revoker.revoke(
+                "operator:alice", Reason.UNSPECIFIED, tokens=True, actor="operator:bob", now=w.now
+            )
+            assert ([token.key_id for token in done.tokens], done.revoked) == (mine, ())
+            assert all([(await w.store.token(key)).revoked_at == w.now for key in mine])  # type: ignore[union-attr]
+            record = (await w.store.audit())[-1]
+            assert (record.actor, record.action, record.object, record.facts) == (
+                "operator:bob",
+                "token.revoked",
+                f"token:{mine[-1]}",
+                '{"maker":"alice"}',
+            )
+            with pytest.raises(NotFound):
+                await w.revoker.revoke("operator:alice", Reason.UNSPECIFIED, tokens=True, actor="t", now=w.now)
+            left = [token for token in await w.store.tokens() if token.revoked_at is None and token.expires_at > w.now]
+            assert len(left) == 1, "bob's"
+
+    run(story())
+
+
+def test_tokens_belong_to_operators_alone() -> None:
+    async def story() -> None:
+        async with world() as w:
+            await w.enrol("edge-1")
+            with pytest.raises(UsageError, match="operator:NAME"):
+                await w.revoker.revoke("edge-1", Reason.UNSPECIFIED, tokens=True, actor="t", now=w.now)
+            assert [n.state for n in await w.store.nodes()] == ["offline"]
 
     run(story())

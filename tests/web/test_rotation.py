@@ -7,7 +7,13 @@ def test_a_ca_is_prepared_once_then_activated_once_and_the_old_one_stays_trusted
     async def tell(d: Desk) -> None:
         _, before = await d.call("GET", "/v1/ca/trust")
         assert (before["state"], before["bundle"], before["anchors"], before["behind"]) == ("active", 1, 1, [])
-        assert (await d.call("POST", "/v1/ca/activate", {}))[0] == 404, "none is prepared"
+        status, refused = await d.call("POST", "/v1/ca/activate", {})
+        assert (status, refused["code"], refused["title"]) == (
+            404,
+            "nothing-prepared",
+            "no CA is prepared to take over",
+        )
+        assert refused["hint"].endswith(": edgeward ca rotate")
         status, prepared = await d.call("POST", "/v1/ca/prepare", {"name": "The Next"})
         assert (status, prepared["state"], prepared["bundle"], prepared["anchors"]) == (201, "prepared", 2, 2)
         assert (await d.call("POST", "/v1/ca/prepare", {"name": "Another"}))[0] == 409

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from edgeward.agent.endpoint import HTTPS_PORT, HUB_PORT, QUIC_PORT, Endpoint
 from edgeward.agent.enrol import Pair
-from edgeward.errors import InsecureFile, NotFound, NotJoined, StoreUnavailable, Unavailable, Unreadable, UsageError
+from edgeward.errors import InsecureFile, NodeInUse, NotFound, NotJoined, StoreUnavailable, Unreadable, UsageError
 from edgeward.files import (
     Step,
     check_directory,
@@ -129,7 +129,7 @@ class Certificates:
     def locked(self, *, make: bool = False) -> Iterator[None]:
         """Be the only process that works on this directory; `make` it if it is not there.
 
-        What an earlier crash left is removed. Raises `Unavailable` when another one works here, `NotFound` or `InsecureDirectory`.
+        What an earlier crash left is removed. Raises `NodeInUse` when another one works here, `NotFound` or `InsecureDirectory`.
         """
         if make:
             make_private_directory(self.directory)
@@ -142,7 +142,7 @@ class Certificates:
             self._sweep()
             yield
         except BlockingIOError as error:
-            raise Unavailable(problem=f"another edgeward join or agent is working on {self.directory}") from error
+            raise NodeInUse(path=self.directory) from error
         finally:
             os.close(descriptor)
 

@@ -1,7 +1,7 @@
 """How an edge joins: a token and a name in, a directory that an agent (or KubeEdge's own edge) can live on out."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -75,21 +75,11 @@ async def join(
         if key is None:
             key = enrol.new_key()
             files.keep_pending_key(proof, key)
-        failure: EdgewardError | None = None
-        for endpoint in servers:
-            try:
-                enrolled = await enrol.enrol(endpoint, token, node=node, key=key, now=now, timeout=timeout)
-                break
-            except (
-                Unreachable,
-                HandshakeFailed,
-                ServerFailing,
-            ) as error:  # another address of the same authority may do
-                failure = failure or error
-                if len(servers) > 1:
-                    _log.warning("%s", error)
-        else:
-            raise failure or UsageError(problem="there is no address to try")
+
+        async def ask(endpoint: Endpoint) -> enrol.Enrolled:
+            return await enrol.enrol(endpoint, token, node=node, key=key, now=now, timeout=timeout)
+
+        endpoint, enrolled = await _first(servers, ask)
         files.write_ca(enrolled.ca)
         files.write_settings(settings)
         files.swap(enrolled.certificate, key)
@@ -102,6 +92,21 @@ async def join(
         resumed=resumed,
         tried=tuple(tries),
     )
+
+
+async def _first(
+    servers: Sequence[Endpoint], ask: Callable[[Endpoint], Awaitable[enrol.Enrolled]]
+) -> tuple[Endpoint, enrol.Enrolled]:
+    """The first server that can be asked, and its answer: any address of the same authority will do. Raises the first one's trouble."""
+    failure: EdgewardError = UsageError(problem="there is no address to try")
+    for n, endpoint in enumerate(servers):
+        try:
+            return endpoint, await ask(endpoint)
+        except (Unreachable, HandshakeFailed, ServerFailing) as error:
+            failure = failure if n else error
+            if len(servers) > 1:
+                _log.warning("%s", error)
+    raise failure
 
 
 def addresses(token: JoinToken, url: str | None, hub: str | None) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:

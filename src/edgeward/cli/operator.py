@@ -1,7 +1,9 @@
 """`edgeward operator`: people who administer the authority from elsewhere."""
 
 import base64
+import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 from cryptography import x509
@@ -10,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeward import files
 from edgeward.cli.client import Client
-from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, counted, data_option, json_option, print_json, read_input
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError
+from edgeward.model.address import joined
 
 PORT = 10010
 
@@ -52,7 +55,8 @@ def new(data: Path, as_json: bool, name: str, out: Path, csr: Path | None) -> No
         raise UsageError(problem=f"{out} is there and not empty")
     key = None if csr is not None else ec.generate_private_key(ec.SECP256R1())
     request = _request(name, key) if key is not None else request_der(read_input(str(csr), LIMIT))
-    made = Client(data).call("POST", "/v1/operators", {"name": name, "csr": base64.b64encode(request).decode()})
+    client = Client(data)
+    made = client.call("POST", "/v1/operators", {"name": name, "csr": base64.b64encode(request).decode()})
     files.make_private_directory(out)
     if key is not None:
         encoded = key.private_bytes(
@@ -65,9 +69,13 @@ def new(data: Path, as_json: bool, name: str, out: Path, csr: Path | None) -> No
         print_json({"name": name, "serial": made["serial"], "not_after": made["not_after"], "directory": str(out)})
         return
     click.echo(f"operator {name}: {out}/operator.crt, valid until {made['not_after'][:10]}")
+    status = client.call("GET", "/v1/status")
+    if status["api_port"] is None:
+        click.echo(f"the authority does not listen for operators yet: edgeward up --api-port {PORT}", err=True)
+    url = f"https://{joined(status['dial'], status['api_port'] or PORT)}"
+    place = shlex.quote(str(out))
     click.echo(
-        f"take {out} to where {name} works, then: export EDGEWARD_SERVER=https://HOST:{PORT} EDGEWARD_OPERATOR={out}",
-        err=True,
+        f"take {out} to where {name} works, then: export EDGEWARD_SERVER={url} EDGEWARD_OPERATOR={place}", err=True
     )
 
 
@@ -99,21 +107,43 @@ def list_(data: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--tokens", is_flag=True, help="Also take back the join tokens that the operator made.")
 @data_option
 @json_option
-def revoke(data: Path, as_json: bool, name: str) -> None:
+def revoke(data: Path, as_json: bool, name: str, tokens: bool) -> None:
     """Revoke every certificate of an operator; live connections end at once.
 
+    Join tokens that the operator made go on working, because a roll-out may be under way with them; they are named, and --tokens takes
+    them back, now or later.
+
     \b
-    Example:
+    Examples:
       edgeward operator revoke alice
+      edgeward operator revoke alice --tokens
     """
-    done = Client(data).call("POST", "/v1/revocations", {"target": f"operator:{name}", "reason": "privilegeWithdrawn"})
+    asked = {"target": f"operator:{name}", "reason": "privilegeWithdrawn", "tokens": tokens}
+    done = Client(data).call("POST", "/v1/revocations", asked)
     if as_json:
         print_json(done)
         return
     for one in done["revoked"]:
         click.echo(f"revoked certificate {one['serial']} of operator {name}")
+    left = [token for token in done["tokens"] if token["state"] == "valid"]
+    for token in done["tokens"]:
+        if token not in left:
+            click.echo(f"revoked token {_shown(token)}")
+    if left:
+        click.echo(f"warning: {counted(len(left), 'join token')} that {name} made can still be used", err=True)
+        for token in left:
+            click.echo(f"  {_shown(token)}", err=True)
+        click.echo(f"hint: take them back: edgeward operator revoke {name} --tokens", err=True)
+
+
+def _shown(token: dict[str, Any]) -> str:
+    whom = token["node"] or f"pattern {token['pattern']}"
+    return (
+        f"{token['key_id']} for {whom}, used {token['used']} of {token['uses']} times, until {token['expires_at'][:10]}"
+    )
 
 
 def _request(name: str, key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -35,7 +35,7 @@ def data_option(function: _F) -> _F:
     """`--data DIR`: the data directory of the authority."""
     return click.option(
         "--data",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, file_okay=False),
         default=default_data,
         show_default="$EDGEWARD_DATA or ~/.local/share/edgeward",
         help="Data directory of the authority.",

@@ -15,9 +15,10 @@ class IssuerState(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where an issuer came from: made here, or brought along from a KubeEdge cloud or a file."""
+    """Where an issuer came from: made here, made to sign offline, or brought along from a KubeEdge cloud or a file."""
 
     CREATED = "created"
+    OFFLINE = "offline"
     IMPORTED = "imported"
 
 

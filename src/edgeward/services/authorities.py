@@ -11,7 +11,15 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from edgeward.errors import AlreadyExists, EdgewardError, InternalError, NotFound, Unreadable
+from edgeward.errors import (
+    AlreadyExists,
+    EdgewardError,
+    InternalError,
+    NotFound,
+    NothingPrepared,
+    Unreadable,
+    UsageError,
+)
 from edgeward.keys import generate
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import Event
@@ -54,6 +62,15 @@ class _Remembered(msgspec.Struct, frozen=True):
     """The key of the pair before it, which goes once this is written."""
 
 
+class OfflineDirectory(UsageError):
+    """The directory of an offline CA, given to an authority that would sign with it whatever a device asks."""
+
+    sentence = (
+        "this is the directory of the offline CA {subject}, which signs when a person says so and not for devices"
+    )
+    remedy = "give the authority a directory of its own: edgeward up --data DIR"
+
+
 def _decoded(text: str) -> _Remembered:
     return msgspec.json.decode(text, type=_Remembered)
 
@@ -72,9 +89,13 @@ class Authorities:
 
     async def open(self, name: str, now: datetime, kept: Sequence[KeyRef] = ()) -> Issuer:
         """Load the active CA, or make one called `name` on the first start. What a crash left behind is cleared up; `kept` are the keys
-        that others speak of."""
+        that others speak of. Raises `OfflineDirectory` before anything is changed."""
+        present = await self._present_issuer()
+        if present is not None and present.origin is Origin.OFFLINE:
+            subject = parse.certificate(present.certificate).subject.rfc4514_string()
+            raise OfflineDirectory(subject=subject)
         await self._settle_keys(kept)
-        active = await self._present_issuer() or await self._create(name, now)
+        active = present or await self._create(name, now)
         self._issuance.use(SigningIssuer.of(active, self._keys.signer(active.key)))
         await self._trust(now)
         abandoned = await self._issuance.recover(now)
@@ -141,12 +162,12 @@ class Authorities:
     async def activate(self, *, actor: str, now: datetime) -> Issuer:
         """Sign with the prepared CA from now on; the present one is retired: trusted until it expires, and it signs no more.
 
-        Raises `NotFound` when none is prepared.
+        Raises `NothingPrepared`.
         """
         issuers = await self._store.issuers()
         prepared = next((issuer for issuer in issuers if issuer.state is IssuerState.PREPARED), None)
         if prepared is None:
-            raise NotFound(what="prepared", name="CA")
+            raise NothingPrepared
         key = self._keys.signer(prepared.key)
         event = Event(at=now, actor=actor, action="ca.activated", object="authority", facts={"pin": prepared.pin})
         issuer = await self._store.activate_issuer(prepared, event)

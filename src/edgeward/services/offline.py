@@ -153,7 +153,7 @@ class OfflineCa:
         except Exception:  # whatever it was, a key without a certificate is of no use to anyone
             self._keys.remove(ref)
             raise
-        issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.CREATED, created_at=now)
+        issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.OFFLINE, created_at=now)
         made = self._event("ca.created", "authority", now, {"name": name, "pin": issuer.pin, "profile": profile.name})
         await self._store.add_issuer(issuer, record, made)
         self._keys.confirm(ref)

@@ -1,12 +1,13 @@
 """Revocation: the one function that revokes, and the word to everybody who holds a session of what was revoked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from edgeward.errors import NotFound, UsageError
 from edgeward.model.audit import Event
 from edgeward.model.authority import CertificateRecord, Reason
+from edgeward.model.token import Token
 from edgeward.pki import names
 from edgeward.services import operators
 from edgeward.stores.port import Store
@@ -21,6 +22,8 @@ class Revocation:
 
     node: str | None
     revoked: tuple[CertificateRecord, ...]
+    tokens: tuple[Token, ...] = ()
+    """Of an operator: the join tokens that they made and that could still be used, taken back now or, unless that was asked for, not."""
 
 
 class Revoker:
@@ -43,11 +46,15 @@ class Revoker:
         self._expecting = expecting
         self._revocable = revocable
 
-    async def revoke(self, target: str, reason: Reason, *, actor: str, now: datetime) -> Revocation:
-        """Revoke a node (and block it), one certificate (`serial:HEX`) or every certificate of an operator (`operator:NAME`); idempotent.
-        Raises `NotFound`, `BadName`, `UsageError`."""
+    async def revoke(
+        self, target: str, reason: Reason, *, tokens: bool = False, actor: str, now: datetime
+    ) -> Revocation:
+        """Revoke a node (and block it), one certificate (`serial:HEX`) or every certificate of an operator (`operator:NAME`), and with
+        `tokens` every join token that the operator made; idempotent. Raises `NotFound`, `BadName`, `UsageError`."""
         if target.startswith("operator:"):
-            return await self._operator(target.removeprefix("operator:"), reason, actor, now)
+            return await self._operator(target.removeprefix("operator:"), reason, tokens, actor, now)
+        if tokens:
+            raise UsageError(problem="only an operator has made tokens: operator:NAME")
         if target.startswith("serial:"):
             return await self._certificate(target.removeprefix("serial:"), reason, actor, now)
         return await self._node(names.node_name(target), reason, actor, now)
@@ -61,16 +68,26 @@ class Revoker:
         self._blocked(node)
         return Revocation(node=node, revoked=tuple(records))
 
-    async def _operator(self, name: str, reason: Reason, actor: str, now: datetime) -> Revocation:
+    async def _operator(self, name: str, reason: Reason, tokens: bool, actor: str, now: datetime) -> Revocation:
         event = Event(
             at=now, actor=actor, action="operator.revoked", object=f"operator:{name}", facts={"reason": reason}
         )
         valid = await self._store.valid_certificates(operators.operator_name(name), operators.PROFILE, now)
-        if not valid:
-            raise NotFound(what="operator with a valid certificate", name=name)
-        records = await self._store.revoke([one.serial for one in valid], now, reason, event)
+        records = await self._store.revoke([one.serial for one in valid], now, reason, event) if valid else ()
         self._revoked(records)
-        return Revocation(node=None, revoked=tuple(records))
+        made = await self._store.tokens_made_by(f"operator:{name}", now)  # after it: now they make no more
+        if not valid and not (tokens and made):
+            raise NotFound(what="operator with a valid certificate", name=name)
+        if tokens:
+            made = [await self._take_back(token, name, actor, now) for token in made]
+        return Revocation(node=None, revoked=tuple(records), tokens=tuple(made))
+
+    async def _take_back(self, token: Token, maker: str, actor: str, now: datetime) -> Token:
+        event = Event(
+            at=now, actor=actor, action="token.revoked", object=f"token:{token.key_id}", facts={"maker": maker}
+        )
+        await self._store.revoke_token(token.key_id, now, event)
+        return replace(token, revoked_at=now)
 
     async def _certificate(self, text: str, reason: Reason, actor: str, now: datetime) -> Revocation:
         serial = canonical_serial(text)

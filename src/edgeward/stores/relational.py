@@ -146,6 +146,11 @@ class RelationalStore:
         """Every token, oldest first."""
         return [rows.token(row) for row in await self._reader.query(sql.TOKENS, {})]
 
+    async def tokens_made_by(self, actor: str, at: datetime) -> Sequence[Token]:
+        """The tokens that `actor` made and that may still be used at `at`, oldest first. Reads the whole audit trail."""
+        row = {"actor": actor, "at": milliseconds(at)}
+        return [rows.token(one) for one in await self._reader.query(sql.TOKENS_MADE_BY, row)]
+
     async def standing(self, key_id: str, node: str, spki_sha256: bytes, at: datetime) -> Standing:
         """What there is to know before a token is honoured."""
         row = {"key_id": key_id, "node": node, "spki_sha256": spki_sha256, "at": milliseconds(at)}

@@ -100,6 +100,11 @@ SELECT d.blocked_at, d.blocked_reason,
   LEFT JOIN token t ON t.key_id = :key_id
   LEFT JOIN device d ON d.name = :node"""
 TOKENS = f"SELECT {TOKEN_COLUMNS} FROM token ORDER BY created_at, key_id"
+TOKENS_MADE_BY = f"""
+SELECT {TOKEN_COLUMNS} FROM token
+ WHERE revoked_at IS NULL AND expires_at > :at AND used < uses
+   AND 'token:' || key_id IN (SELECT object FROM audit WHERE actor = :actor AND action = 'token.created')
+ ORDER BY created_at, key_id"""
 TOKEN_USES = "SELECT key_id, at, node, address, serial FROM token_use WHERE key_id = :key_id ORDER BY at"
 ADD_TOKEN = f"""
 INSERT INTO token ({TOKEN_COLUMNS})

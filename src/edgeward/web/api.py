@@ -51,10 +51,11 @@ NAME = r"[^/]{1,253}"
 
 
 class NewRevocation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`POST /v1/revocations`: a node, `serial:HEX`, or `operator:NAME`."""
+    """`POST /v1/revocations`: a node, `serial:HEX`, or `operator:NAME`, and with `tokens` the join tokens that the operator made."""
 
     target: str
     reason: Reason = Reason.UNSPECIFIED
+    tokens: bool = False
 
 
 class Api:
@@ -152,12 +153,14 @@ async def _revoke_token(platform: Platform, request: Request, key_id: str) -> Re
 async def _revoke(platform: Platform, request: Request) -> Response:
     """Revoke a node, one certificate, or an operator."""
     body = _body(request, NewRevocation)
-    done = await platform.revoker.revoke(body.target, body.reason, actor=_actor(request), now=platform.now())
+    now = platform.now()
+    done = await platform.revoker.revoke(body.target, body.reason, tokens=body.tokens, actor=_actor(request), now=now)
     certificates = [
         RevokedCertificate(identity=record.identity, **msgspec.structs.asdict(nodes.certificate(record)))
         for record in done.revoked
     ]
-    return _json(Revocation(node=done.node, revoked=certificates))
+    tokens = [_token(token, now) for token in done.tokens]
+    return _json(Revocation(node=done.node, revoked=certificates, tokens=tokens))
 
 
 async def _ca(platform: Platform, request: Request) -> Response:

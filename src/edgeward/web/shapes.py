@@ -241,10 +241,12 @@ class RevokedCertificate(Certificate, frozen=True, kw_only=True):
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):
-    """What a revocation did: the node that it blocked, if it was one, and the certificates that it revoked now."""
+    """What a revocation did: the node that it blocked, if it was one, and the certificates that it revoked now. `tokens`: the join tokens
+    of an operator that were revoked now too or, by their `state`, are still valid."""
 
     node: str | None
     revoked: list[RevokedCertificate]
+    tokens: list[Token] = []
 
 
 class NewCertificate(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
