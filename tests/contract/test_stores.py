@@ -502,6 +502,11 @@ def test_certificates_of_an_identity_and_of_a_key_newest_first(place: Place) -> 
             r.serial for r in reversed(records)
         ]
         assert await store.certificates_of_key(digest("other")) == []
+        many = [digest(f"key {number}") for number in range(200)]
+        assert await store.known_keys([*many, digest("same"), digest("other")]) == {digest("same")}
+        await store.plan(new_record(spki_sha256=many[0]), None)
+        assert await store.known_keys(many) == frozenset(), "planned is not issued"
+        assert await store.known_keys([]) == frozenset()
 
     story(place, tell)
 

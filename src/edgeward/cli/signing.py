@@ -216,11 +216,13 @@ def _batches(places: Sequence[int]) -> Iterator[Sequence[int]]:
 async def _sign_batch(ca: OfflineCa, batch: Batch, jobs: dict[int, Job], worker: Worker, now: datetime) -> None:
     """The road for the jobs at these places of the worker's share: those that have a certificate keep it."""
     going: dict[int, Decision] = {}
+    known = await ca.known([job.decision for job in jobs.values() if job.decision is not None])
     for place, job in jobs.items():
         if job.decision is None:
             continue
         try:
-            record = await ca.present(batch.profile, job.decision, now)
+            seen = job.decision.spki_sha256 in known
+            record = await ca.present(batch.profile, job.decision, now) if seen else None
         except PolicyRefused as error:
             job.refuse(Problem.of(error))
             continue

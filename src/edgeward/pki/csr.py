@@ -22,15 +22,13 @@ class Requested:
     """The key as DER SubjectPublicKeyInfo."""
     request: x509.CertificateSigningRequest | None
     """None for a key of our own, of which nothing was asked."""
+    subject: x509.Name | None
+    """The subject of the request, which the library would take apart anew at every access; None where there is no request, and where
+    its octets said that it is the `known` one."""
     known: Subject | None
     """The subject, where its octets said that it is the one that was expected."""
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     """The extensions asked for (PKCS#9 extensionRequest, RFC 2985 section 5.4.2)."""
-
-    @property
-    def subject(self) -> x509.Name | None:
-        """The subject of the request, if there is a request."""
-        return None if self.request is None else self.request.subject
 
     @property
     def names(self) -> tuple[x509.GeneralName, ...]:
@@ -47,6 +45,7 @@ class Unproven:
     csr: x509.CertificateSigningRequest
     key: CertificatePublicKeyTypes
     spki: bytes
+    subject: x509.Name | None
     known: Subject | None
     extensions: tuple[x509.Extension[x509.ExtensionType], ...]
 
@@ -57,7 +56,7 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
 
     `likely` is the subject that it should have: where its octets are just that, nobody need take them apart.
     """
-    csr, extensions, same = parse.request_fields(der, () if likely is None else tbs.spellings(likely))
+    csr, extensions, subject = parse.request_fields(der, () if likely is None else tbs.spellings(likely))
     key = parse.public_key(csr)
     weak = keys.weaknesses(key)
     if weak:
@@ -66,7 +65,8 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
         csr=csr,
         key=key,  # type: ignore[arg-type]  # `weaknesses` lets only kinds pass that sign
         spki=parse.spki(key),
-        known=likely if same else None,
+        subject=subject,
+        known=likely if subject is None else None,
         extensions=extensions,
     )
 
@@ -80,6 +80,7 @@ def prove(unproven: Unproven) -> Requested:
         public_key=unproven.key,
         spki=unproven.spki,
         request=csr,
+        subject=unproven.subject,
         known=unproven.known,
         extensions=unproven.extensions,
     )
@@ -109,4 +110,4 @@ def requested(der: bytes) -> Requested:
 
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
     """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
-    return Requested(public_key=key, spki=parse.spki(key), request=None, known=None, extensions=())
+    return Requested(public_key=key, spki=parse.spki(key), request=None, subject=None, known=None, extensions=())

@@ -208,7 +208,10 @@ def _excess(
     with, the names in the request's own are not looked at."""
     if requested.request is None:
         return []
-    excess = [] if requested.known == subject else _excess_subject(requested.request.subject, subject)
+    excess = []
+    if requested.known != subject:
+        asked = requested.request.subject if requested.subject is None else requested.subject
+        excess = _excess_subject(asked, subject)
     if requested.extensions:
         excess += [f"subject alternative name {names.show(name)}" for name in requested.names if name not in granted]
         purposes = {PURPOSES[purpose] for purpose in profile.purposes}

@@ -127,23 +127,25 @@ def certificate_request(der: bytes) -> x509.CertificateSigningRequest:
 
 def request_fields(
     der: bytes, likely: tuple[bytes, ...] = ()
-) -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], bool]:
-    """Like `certificate_request`, with its extensions, which the library would parse again at every access, and whether its subject is
-    one of the Names (DER) in `likely`, which are sound and so are not read."""
+) -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], x509.Name | None]:
+    """Like `certificate_request`, with its extensions and its subject, which the library would parse again at every access. No subject:
+    it is one of the Names (DER) in `likely`, which are sound and so are not read."""
     _bounded(der, "certificate request", MAX_REQUEST)
 
-    def read() -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], bool]:
+    def read() -> tuple[
+        x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], x509.Name | None
+    ]:
         parsed = x509.load_der_x509_csr(der)
         extensions = tuple(parsed.extensions)
         for extension in extensions:
             _ = extension.value
         _ = parsed.signature, parsed.signature_algorithm_oid
-        same = bool(likely) and der.startswith(likely, _subject_at(der))
-        if not same:
-            _touch_name(parsed.subject)
+        subject = None if likely and der.startswith(likely, _subject_at(der)) else parsed.subject
+        if subject is not None:
+            _touch_name(subject)
         for attribute in parsed.attributes:
             _ = attribute.value
-        return parsed, extensions, same
+        return parsed, extensions, subject
 
     return guarded("certificate request", read)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgeward.errors import Unreadable
 
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\s*([A-Za-z0-9+/=\s]*?)\s*-----END \1-----")
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----([A-Za-z0-9+/=\s]*)-----END \1-----")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

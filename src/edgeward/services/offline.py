@@ -252,6 +252,10 @@ class OfflineCa:
         ]
         await self._store.issue_many(done, now)
 
+    async def known(self, decisions: Sequence[Decision]) -> frozenset[bytes]:
+        """The keys among these that have been given a certificate, by their digests. For the others there is nothing `present`."""
+        return await self._store.known_keys([decision.spki_sha256 for decision in decisions])
+
     async def present(self, profile: Profile, decision: Decision, now: datetime) -> CertificateRecord | None:
         """The valid certificate that this CA gave the key of `decision` under this profile, for its identity and its names; None when
         there is none. Raises `PolicyRefused` for a key that was compromised."""

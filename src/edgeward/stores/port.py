@@ -229,6 +229,10 @@ class Store(Protocol):
         """The certificates issued for this public key, those reported as compromised first, then the newest; twenty of them."""
         ...
 
+    async def known_keys(self, spki_sha256: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of these public keys for which a certificate was issued."""
+        ...
+
     async def certificates_under(self, profile: str) -> Sequence[CertificateRecord]:
         """The certificates that were issued under a profile, by identity, the newest first; for profiles of which there are few."""
         ...

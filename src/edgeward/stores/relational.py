@@ -293,6 +293,15 @@ class RelationalStore:
         """The certificates issued for this public key: the compromised ones, then the newest."""
         return [rows.certificate(row) for row in await self._reader.query(sql.OF_KEY, {"spki_sha256": spki_sha256})]
 
+    async def known_keys(self, spki_sha256: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of these public keys for which a certificate was issued."""
+        found: set[bytes] = set()
+        for start in range(0, len(spki_sha256), sql.KEYS):
+            some = spki_sha256[start : start + sql.KEYS]
+            row = {f"k{place}": some[place % len(some)] for place in range(sql.KEYS)}
+            found.update(bytes(key) for (key,) in await self._reader.query(sql.KNOWN_KEYS, row))
+        return frozenset(found)
+
     async def certificates_under(self, profile: str) -> Sequence[CertificateRecord]:
         """The certificates issued under a profile, by identity, the newest first."""
         return [rows.certificate(row) for row in await self._reader.query(sql.UNDER_PROFILE, {"profile": profile})]

@@ -131,6 +131,12 @@ OF_KEY = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE spki_sha256 = :spki_sha256 AND state = 'issued'
  ORDER BY COALESCE(revocation_reason, '') = 'keyCompromise' DESC, issued_at DESC LIMIT {MANY}"""
+KEYS = 64
+"""Keys that one statement looks for."""
+
+KNOWN_KEYS = f"""
+SELECT DISTINCT spki_sha256 FROM certificate
+ WHERE spki_sha256 IN ({", ".join(f":k{place}" for place in range(KEYS))}) AND state = 'issued'"""
 UNDER_PROFILE = f"""
 SELECT {CERTIFICATE_COLUMNS} FROM certificate
  WHERE profile = :profile AND state = 'issued' ORDER BY identity, issued_at DESC, serial LIMIT 1000"""
