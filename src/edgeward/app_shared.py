@@ -90,14 +90,14 @@ async def open_bus(shared: Sharing | None, store: RelationalStore, issuer: Issue
     """The bus to the other replicas of this authority."""
     if shared is None:
         return AloneBus()
-    key = await _bus_key(store, now)
+    key, life = await _bus_key(store, now), await store.replicas.live()
     if shared.bus:
         nats = extras.load("edgeward.bus.nats")
         by_nats: Bus = nats.NatsBus(
-            shared.bus, f"edgeward.{issuer.pin[:16]}", key, shared.replica, shared.bus_credentials or None
+            shared.bus, f"edgeward.{issuer.pin[:16]}", key, shared.replica, life, shared.bus_credentials or None
         )
         return by_nats
-    by_database: Bus = extras.load("edgeward.bus.postgres").PostgresBus(shared.database, key, shared.replica)
+    by_database: Bus = extras.load("edgeward.bus.postgres").PostgresBus(shared.database, key, shared.replica, life)
     return by_database
 
 

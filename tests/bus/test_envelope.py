@@ -23,47 +23,59 @@ NOTICES: list[Notice] = [
 
 
 def pair(room: int = 5000) -> tuple[Envelopes, Envelopes]:
-    return Envelopes(b"k" * 32, "a", room), Envelopes(b"k" * 32, "b", room)
+    return Envelopes(b"k" * 32, "a", room, 1), Envelopes(b"k" * 32, "b", room, 1)
+
+
+def wrapped(one: Envelopes, *notices: Notice) -> list[bytes]:
+    return one.wrap([octets for notice in notices if (octets := one.encoded(notice)) is not None])
 
 
 @pytest.mark.parametrize("notice", NOTICES, ids=lambda notice: type(notice).__name__)
 def test_a_notice_arrives_whole_once_with_its_sender(notice: Notice) -> None:
     a, b = pair()
-    parts = a.wrap(notice)
+    parts = wrapped(a, notice)
     assert all(len(part) <= 5000 for part in parts)
     heard = [b.unwrap(part) for part in reversed(parts)]
-    assert heard == [None] * (len(parts) - 1) + [("a", notice)]
+    assert heard == [None] * (len(parts) - 1) + [("a", [notice])]
+
+
+def test_several_are_said_at_once_in_their_order() -> None:
+    a, b = pair()
+    parts = wrapped(a, *NOTICES)
+    assert [b.unwrap(part) for part in parts][-1] == ("a", NOTICES)
 
 
 def test_one_s_own_and_a_stranger_s_are_not_heard() -> None:
     a, b = pair()
-    (octets,) = a.wrap(Changed())
+    (octets,) = wrapped(a, Changed())
     assert a.unwrap(octets) is None
-    assert Envelopes(b"x" * 32, "b", 5000).unwrap(octets) is None
+    assert Envelopes(b"x" * 32, "b", 5000, 1).unwrap(octets) is None
     assert b.unwrap(octets[:-1]) is None
     assert b.unwrap(bytes([octets[0] ^ 1]) + octets[1:]) is None
-    assert b.unwrap(octets) == ("a", Changed())
+    assert b.unwrap(octets) == ("a", [Changed()])
 
 
 def test_what_was_recorded_is_not_heard_again() -> None:
     """Else a device's old message would be shown as a new one, or a hub made to pass on what nobody asked for."""
     a, b = pair(200)
-    old, new = a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 1000)), a.wrap(Interest(seconds=15.0))
+    old = wrapped(a, Upward(node="edge-1", at=NOON, message=b"x" * 1000))
+    new = wrapped(a, Interest(seconds=15.0))
     assert [b.unwrap(part) for part in old][-1] is not None
     assert all(b.unwrap(part) is None for part in old)
     assert b.unwrap(new[0]) is not None
     assert all(b.unwrap(part) is None for part in (*old, *new))
-    again = Envelopes(b"k" * 32, "a", 200)  # the replica has started anew
-    assert b.unwrap(again.wrap(Changed())[0]) == ("a", Changed())
+    again = Envelopes(b"k" * 32, "a", 200, 2)  # the replica has started anew, whatever its clock says
+    assert b.unwrap(wrapped(again, Changed())[0]) == ("a", [Changed()])
+    assert all(b.unwrap(part) is None for part in (*old, *new))
 
 
 def test_what_is_unfinished_is_bounded() -> None:
     a, b = pair(200)
     for _ in range(1000):
-        first, *_rest = a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 1000))
+        first, *_rest = wrapped(a, Upward(node="edge-1", at=NOON, message=b"x" * 1000))
         assert b.unwrap(first) is None
     assert len(b._unfinished) <= 33
-    assert a.wrap(Upward(node="edge-1", at=NOON, message=b"x" * 10_000_000)) == [], "too large for this bus"
+    assert a.encoded(Upward(node="edge-1", at=NOON, message=b"x" * 10_000_000)) is None, "too large for this bus"
 
 
 @given(st.binary(max_size=300))

@@ -172,3 +172,12 @@ def test_a_row_that_is_given_up_while_its_replica_was_only_slow_is_not_issued_tw
             await issue(b, record)
 
     pair(tell)
+
+
+def test_each_life_has_a_larger_number_than_those_before(pair: Pair) -> None:
+    async def tell(a: RelationalStore, b: RelationalStore) -> None:
+        lives = [await a.replicas.live() for _ in range(3)]
+        assert lives == sorted(set(lives))
+        assert await b.replicas.live() == lives[0], "each counts its own"
+
+    pair(tell)

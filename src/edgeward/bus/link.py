@@ -16,6 +16,15 @@ _log = logging.getLogger(__name__)
 QUEUED_OCTETS = 64 * 1024 * 1024
 """Of what is to be said and was not yet."""
 
+GATHER = 0.002
+"""Seconds for which notices gather: a fleet that connects costs the others a message now and then, not one for each node."""
+
+AT_ONCE = 256
+"""Notices in one message."""
+
+LARGE = 65_536
+"""Octets after which no more notices are added to a message."""
+
 PAUSE = 0.5
 """Seconds between two attempts to reach a bus that is away."""
 
@@ -26,9 +35,9 @@ FAREWELL = 1.0
 class Link(ABC):
     """`bus.port.Bus`, given a way to connect, to say octets and to hear them."""
 
-    def __init__(self, what: str, key: bytes, sender: str, room: int) -> None:
+    def __init__(self, what: str, envelopes: Envelopes) -> None:
         self._what = what
-        self._envelopes = Envelopes(key, sender, room)
+        self._envelopes = envelopes
         self._waiting: deque[bytes] = deque()
         self._octets = 0
         self._wake = asyncio.Event()
@@ -66,9 +75,11 @@ class Link(ABC):
 
     def publish(self, notice: Notice) -> None:
         """Say it to the others."""
-        for octets in self._envelopes.wrap(notice):
-            self._waiting.append(octets)
-            self._octets += len(octets)
+        octets = self._envelopes.encoded(notice)
+        if octets is None:
+            return
+        self._waiting.append(octets)
+        self._octets += len(octets)
         while self._octets > QUEUED_OCTETS:
             self._octets -= len(self._waiting.popleft())
         self._wake.set()
@@ -86,8 +97,11 @@ class Link(ABC):
 
     def _heard(self, octets: bytes) -> None:
         heard = self._envelopes.unwrap(octets)
-        if heard is not None:
-            self._received(*heard)
+        if heard is None:
+            return
+        sender, notices = heard
+        for notice in notices:
+            self._received(sender, notice)
 
     async def _run(self) -> None:
         """Connect, talk, and begin again when the connection is lost."""
@@ -129,8 +143,17 @@ class Link(ABC):
     async def _speak(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(GATHER)
             self._wake.clear()
             while self._waiting:
-                said = [self._waiting.popleft() for _ in range(min(len(self._waiting), 256))]
-                self._octets -= sum(len(one) for one in said)
-                await self._say(said)
+                await self._say(self._envelopes.wrap(self._next()))
+
+    def _next(self) -> list[bytes]:
+        """What is said at once, of what waits."""
+        said: list[bytes] = []
+        octets = 0
+        while self._waiting and len(said) < AT_ONCE and octets < LARGE:
+            said.append(self._waiting.popleft())
+            octets += len(said[-1])
+        self._octets -= octets
+        return said

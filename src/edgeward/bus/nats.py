@@ -6,6 +6,7 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 
+from edgeward.bus.envelope import Envelopes
 from edgeward.bus.link import Link
 
 ROOM = 512 * 1024
@@ -19,8 +20,10 @@ class NatsBus(Link):
     """`bus.port.Bus` over the servers at `url` (several with commas). `subject` is this authority's own. `credentials`: a file of NATS's
     own kind."""
 
-    def __init__(self, url: str, subject: str, key: bytes, sender: str, credentials: str | None = None) -> None:
-        super().__init__("NATS", key, sender, ROOM)
+    def __init__(
+        self, url: str, subject: str, key: bytes, sender: str, life: int, credentials: str | None = None
+    ) -> None:
+        super().__init__("NATS", Envelopes(key, sender, ROOM, life))
         self._servers = [one.strip() for one in url.split(",")]
         self._subject = subject
         self._credentials = credentials

@@ -6,6 +6,7 @@ import contextlib
 
 import psycopg
 
+from edgeward.bus.envelope import Envelopes
 from edgeward.bus.link import Link
 
 CHANNEL = "edgeward"
@@ -16,8 +17,8 @@ ROOM = 5000
 class PostgresBus(Link):
     """`bus.port.Bus` over two connections to `address`: one listens, one notifies."""
 
-    def __init__(self, address: str, key: bytes, sender: str) -> None:
-        super().__init__("the database's bus", key, sender, ROOM)
+    def __init__(self, address: str, key: bytes, sender: str, life: int) -> None:
+        super().__init__("the database's bus", Envelopes(key, sender, ROOM, life))
         self._address = address
         self._listening: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         self._notifying: psycopg.AsyncConnection[tuple[object, ...]] | None = None

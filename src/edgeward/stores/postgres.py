@@ -17,13 +17,13 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import conninfo, errors
 
 from edgeward.errors import OutcomeUnknown, StoreUnavailable, UsageError
-from edgeward.stores import sql, version
+from edgeward.stores import sql_sets, version
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Duplicate, Lost, Parameters, Writer
@@ -37,9 +37,8 @@ MIGRATING = WRITING + 1
 READERS = 4
 """Connections for reading: an admission makes two or three reads of under a millisecond each."""
 
-SEEN_AT_ONCE = """
-UPDATE device SET last_seen = seen.at FROM unnest(%s::text[], %s::bigint[]) AS seen (name, at) WHERE device.name = seen.name"""
-"""When a whole fleet was last seen is written every half minute: one statement for a thousand nodes, not a thousand."""
+TOGETHER = 256
+"""Reads of one kind that are made with one statement, when so many are asked for at the same time."""
 
 PATIENCE = 4.0
 """Seconds for which a write or a read tries to get a connection. A database that restarts in that time is not noticed; one that is away
@@ -211,13 +210,12 @@ class _PostgresEngine:
         with self._speaking() as connection:
             if len(rows) == 1:
                 return max(connection.execute(_translated(statement), rows[0]).rowcount, 0)
-            cursor = connection.cursor()
-            if statement == sql.SEEN:
-                moments = {
-                    row["name"]: row["at"] for row in rows
-                }  # a node's last one counts, as when they come one by one
-                cursor.execute(SEEN_AT_ONCE, (list(moments), list(moments.values())))
+            found = sql_sets.writing(statement)
+            if found is not None and found[0].apart(rows):
+                # planned anew each time: tables that grow fast have no plan that stays good
+                cursor = connection.execute(found[1], sql_sets.columns(found[0].types, rows), prepare=False)
             else:
+                cursor = connection.cursor()
                 cursor.executemany(_translated(statement), rows)
             return max(cursor.rowcount, 0)
 
@@ -230,24 +228,83 @@ class _PostgresEngine:
             self._connection.close()
 
 
+class _Asked(NamedTuple):
+    """A read that somebody waits for."""
+
+    row: dict[str, Any]
+    answer: asyncio.Future[list[Row]]
+
+
 class _PostgresReader:
     """Reads on connections of their own, a few at a time; each sees what was committed before it began. A read that breaks off is made
-    again."""
+    again. What many ask for at the same time, as when a fleet connects, is read together: whoever asks while a read of this kind is under
+    way shares the next one."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._idle: deque[psycopg.AsyncConnection[Row]] = deque()
         self._places = asyncio.Semaphore(READERS)
+        self._asked: dict[str, deque[_Asked]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def query(self, statement: str, row: dict[str, Any]) -> list[Row]:
         if self._closed:
             raise StoreUnavailable(why="it was closed")
+        found = sql_sets.reading(statement)
+        if found is None:
+            return await self._query(statement, row)
+        loop = asyncio.get_running_loop()
+        asked = _Asked(row, loop.create_future())
+        waiting = self._asked.get(statement)
+        if waiting is not None:
+            waiting.append(asked)
+        else:
+            self._asked[statement] = deque((asked,))
+            task = loop.create_task(self._answer(statement, *found))
+            self._tasks.add(task)  # the loop holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
+        return await asked.answer
+
+    async def _answer(self, statement: str, kind: sql_sets.Reading, form: str) -> None:
+        """Read for everybody who asks, until nobody does."""
+        waiting = self._asked[statement]
+        try:
+            while waiting:
+                together = [waiting.popleft() for _ in range(min(len(waiting), TOGETHER))]
+                answers = await self._together(statement, kind, form, [one.row for one in together])
+                for one, answer in zip(together, answers, strict=True):
+                    if one.answer.done():  # whoever asked has been cancelled
+                        continue
+                    if isinstance(answer, BaseException):
+                        one.answer.set_exception(answer)
+                    else:
+                        one.answer.set_result(answer)
+        finally:
+            del self._asked[statement]
+
+    async def _together(
+        self, statement: str, kind: sql_sets.Reading, form: str, rows: list[dict[str, Any]]
+    ) -> Sequence[list[Row] | BaseException]:
+        """What each of `rows` finds, or why it finds nothing."""
+        if len(rows) > 1:
+            try:
+                found = await self._query(form, sql_sets.columns(kind.types, rows), whole=True)
+                return sql_sets.sorted_out(found, len(rows))
+            except StoreUnavailable as error:
+                if not isinstance(error.__cause__, psycopg.DataError):
+                    return [error] * len(rows)
+                # one of them asks for what no text can be, such as a NUL: the others get their answers
+        return await asyncio.gather(*(self._query(statement, row) for row in rows), return_exceptions=True)
+
+    async def _query(self, statement: str, row: dict[str, Any], *, whole: bool = False) -> list[Row]:
+        """One read. `whole`: the statement is in the driver's own words."""
+        text = statement if whole else _translated(statement)
         async with self._places:
             deadline = time.monotonic() + PATIENCE
             while True:
                 try:
-                    return await self._attempt(statement, row)
+                    return await self._attempt(text, row)
                 except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                     if time.monotonic() > deadline or isinstance(error, errors.QueryCanceled):
                         raise StoreUnavailable(why=_reason(error)) from error
@@ -255,13 +312,13 @@ class _PostgresReader:
                     raise StoreUnavailable(why=_reason(error)) from error
                 await asyncio.sleep(0 if self._idle else PAUSE)
 
-    async def _attempt(self, statement: str, row: dict[str, Any]) -> list[Row]:
+    async def _attempt(self, text: str, row: dict[str, Any]) -> list[Row]:
         if self._idle:
             connection = self._idle.popleft()
         else:
             connection = await psycopg.AsyncConnection.connect(self._address, autocommit=True)
         try:
-            found = await (await connection.execute(_translated(statement), row)).fetchall()
+            found = await (await connection.execute(text, row)).fetchall()
         except BaseException:  # also when it was cancelled half-way: nobody knows what it would read next
             await connection.close()
             raise

@@ -365,8 +365,8 @@ class RelationalStore:
 
     async def seen(self, moments: Sequence[tuple[str, datetime]]) -> None:
         """Devices that gave a sign of life, and when."""
-        steps = tuple(Step(sql.SEEN, {"name": name, "at": milliseconds(at)}) for name, at in moments)
-        await self._writer.submit(Unit(steps=steps))
+        found = [{"name": name, "at": milliseconds(at)} for name, at in moments]
+        await self._work(lambda engine: engine.many(sql.SEEN, found) if found else 0)
 
     async def all_offline(self, at: datetime, cause: Cause) -> None:
         """Nobody is online: at start-up."""

@@ -36,6 +36,14 @@ class RelationalReplicas:
         known: bool = await self._writer.submit(Unit(work=work))
         return known
 
+    async def live(self) -> int:
+        """A life of this replica begins; which one."""
+        row = {"name": f"lives-of:{self._name}"}
+        number: int = await self._writer.submit(
+            Unit(work=lambda engine: int(engine.query(sql_replicas.LIVE, row)[0][0]))
+        )
+        return number
+
     async def leave(self) -> None:
         """This replica is no more."""
         await self._writer.submit(Unit(steps=(Step(sql_replicas.LEAVE, {"replica": self._name}),)))

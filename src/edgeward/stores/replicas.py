@@ -45,6 +45,10 @@ class Replicas(Protocol):
         """Say that this replica is alive; False when it had to be entered: it is new, or had lapsed and was cleared up after."""
         ...
 
+    async def live(self) -> int:
+        """A life of this replica begins; which one: larger than the number of every life before, whatever its clock says."""
+        ...
+
     async def leave(self) -> None:
         """Say that this replica is no more: its sessions are closed and nothing of it is planned."""
         ...

@@ -6,6 +6,9 @@ BEAT = "UPDATE replica SET seen_at = :at WHERE id = :replica"
 ENTER = (
     "INSERT INTO replica (id, seen_at) VALUES (:replica, :at) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
 )
+LIVE = """
+INSERT INTO setting (name, value) VALUES (:name, '1')
+    ON CONFLICT (name) DO UPDATE SET value = CAST(CAST(setting.value AS integer) + 1 AS text) RETURNING value"""
 LEAVE = "DELETE FROM replica WHERE id = :replica"
 LAPSED = "DELETE FROM replica WHERE seen_at < :before AND id <> :replica RETURNING id"
 CLEAR = """
