@@ -23,6 +23,9 @@ MAX_PARTS = 16384
 _LIFE = 2**40
 """Numbers of one life of a replica: a million notices a second for twelve days, and the next life has its own."""
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+"""What the decoder raises for octets that are none of ours; the second for text that is no UTF-8."""
+
 _UNFINISHED = 32
 """Notices of which parts are missing still; the oldest goes."""
 
@@ -79,13 +82,13 @@ class Envelopes:
                 return None
             self._heard[one.sender] = one.number
             return one.sender, [notice for each in self._several.decode(body) for notice in self._notice(each)]
-        except msgspec.MsgspecError:
+        except _UNREADABLE:
             return None
 
     def _notice(self, octets: msgspec.Raw) -> tuple[Notice, ...]:
         try:
             return (self._notices.decode(octets),)
-        except msgspec.MsgspecError:  # a replica of another version says something new; the rest is for us
+        except _UNREADABLE:  # a replica of another version says something new; the rest is for us
             return ()
 
     def _gathered(self, one: _Part) -> bytes | None:
