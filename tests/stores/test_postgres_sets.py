@@ -91,7 +91,7 @@ def test_a_set_form_does_what_its_statement_does_row_by_row(filled: Filled, one:
     written: list[Parameters] = [{name: values[name][n] for name in one.types} for n in range(5)]
     left = []
     for groups in ([written], [[row] for row in written]):
-        engine.begin(True)
+        engine.begin()
         before = [engine.query(table, {}) for table in TABLES]
         changed = sum(engine.many(one.statement, group) for group in groups)
         left.append((changed, [engine.query(table, {}) for table in TABLES]))
@@ -102,7 +102,7 @@ def test_a_set_form_does_what_its_statement_does_row_by_row(filled: Filled, one:
 
 
 def test_rows_that_touch_each_other_are_written_one_by_one(filled: Filled) -> None:
-    filled.engine.begin(True)
+    filled.engine.begin()
     rows = [{"name": name, "at": at} for name, at in (("edge-1", AT), ("edge-2", AT), ("edge-1", AT + 5000))]
     assert filled.engine.many(sql.SEEN, rows) == 3
     assert filled.engine.query("SELECT last_seen FROM device WHERE name = 'edge-1'", {}) == [(AT + 5000,)], (
