@@ -4,21 +4,21 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: bench run demo test test-all check format lock clean help
+.PHONY: bench compiled run demo test test-all check format lock clean help
 
 help:            ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 16
 
-run: $(VENV)/runtime   ## set everything up and run the authority (ARGS="--advertise NAME …")
+run: $(VENV)/runtime compiled   ## set everything up and run the authority (ARGS="--advertise NAME …")
 	$(BIN)/edgeward up $(ARGS)
 
-demo: $(VENV)/runtime  ## the whole of it in ten seconds, leaving nothing behind
+demo: $(VENV)/runtime compiled  ## the whole of it in ten seconds, leaving nothing behind
 	$(BIN)/edgeward demo
 
-test: $(VENV)/development  ## set everything up and run the tests
+test: $(VENV)/development compiled  ## set everything up and run the tests
 	$(BIN)/python -m pytest -n auto -m "not slow" $(ARGS)
 
-test-all: $(VENV)/development  ## the slow tests too
+test-all: $(VENV)/development compiled  ## the slow tests too
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(VENV)/development  ## format, lint, types, layers, documentation
@@ -27,7 +27,7 @@ check: $(VENV)/development  ## format, lint, types, layers, documentation
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_docs.py
 
-bench: $(VENV)/runtime  ## what one server process spends (needs Go)
+bench: $(VENV)/runtime compiled  ## what one server process spends (needs Go)
 	$(BIN)/python benchmarks/server.py $(ARGS)
 
 format: $(VENV)/development  ## let ruff rewrite what it can
@@ -41,6 +41,9 @@ lock: $(VENV)/development  ## pin every dependency again, with hashes
 
 clean:           ## remove the virtual environment and the caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+compiled: $(VENV)/runtime  # also where PYTHONDONTWRITEBYTECODE is set: else every start of a process compiles 160 files anew
+	@$(BIN)/python -m compileall -q src
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: edgeward needs Python 3.11 or newer; say which: make PYTHON=python3.12 …"; exit 1; }

@@ -149,3 +149,36 @@ def test_what_a_crash_left_on_trial_is_settled_at_the_next_start(tmp_path: Path)
     with pytest.raises(NotFound):
         after.signer(left)
     assert after.settle([]) == 0, "a confirmed key is never removed, whatever the store says"
+
+
+def test_keys_share_one_derivation_also_with_those_that_an_earlier_process_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived: list[bytes] = []
+    derive = pkcs8.scrypt
+
+    def counted(password: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
+        derived.append(salt)
+        return derive(password, salt, n, r, p)
+
+    monkeypatch.setattr(pkcs8, "scrypt", counted)
+    keys = quick(tmp_path / "keys")
+    refs = [keys.create("ec-p256") for _ in range(3)]
+    assert len(derived) == 1
+    later = quick(tmp_path / "keys")
+    for ref in refs:
+        later.signer(ref)
+    later.create("ec-p256")
+    assert len(derived) == 2
+    sealed = {(tmp_path / "keys" / f"{ref.name}.key.trial").read_bytes() for ref in refs}
+    assert len(sealed) == 3
+
+
+def test_keys_sealed_with_salts_of_their_own_open_as_well(tmp_path: Path) -> None:
+    made = [quick(tmp_path / "keys").create("ec-p256") for _ in range(2)]
+    later = quick(tmp_path / "keys")
+    publics = {later.signer(ref).public_key().public_bytes(*_SPKI) for ref in made}
+    assert len(publics) == 2
+
+
+_SPKI = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

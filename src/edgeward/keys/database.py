@@ -12,8 +12,8 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from edgeward.errors import NotFound
-from edgeward.keys import sealing
 from edgeward.keys.memory import generate, traditional_der
+from edgeward.keys.sealing import SCRYPT_N, Seal
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
 from edgeward.pki.formats import pkcs8
@@ -39,10 +39,9 @@ class DatabaseKeys:
     """`keys.port.KeyStore` in `rows`. Every replica has the same passphrase. `scrypt_n` is the cost of opening a key that is
     written from now on."""
 
-    def __init__(self, rows: Rows, passphrase: Secret, *, scrypt_n: int = sealing.SCRYPT_N) -> None:
+    def __init__(self, rows: Rows, passphrase: Secret, *, scrypt_n: int = SCRYPT_N) -> None:
         self._rows = rows
-        self._passphrase = passphrase.reveal().encode()
-        self._scrypt_n = scrypt_n
+        self._seal = Seal(passphrase.reveal().encode(), scrypt_n)
         self._open: dict[str, CertificateIssuerPrivateKeyTypes] = {}
 
     def create(self, algorithm: str) -> KeyRef:
@@ -52,7 +51,7 @@ class DatabaseKeys:
     def adopt(self, key: CertificateIssuerPrivateKeyTypes) -> KeyRef:
         """Keep a key under a new random name."""
         name = secrets.token_hex(8)
-        self._rows.put(name, sealing.seal(key, self._passphrase, self._scrypt_n))
+        self._rows.put(name, self._seal.seal(key))
         self._open[name] = key
         return KeyRef(store="database", name=name)
 
@@ -62,7 +61,7 @@ class DatabaseKeys:
             sealed = self._rows.get(ref.name)
             if sealed is None:
                 raise NotFound(what="key", name=ref)
-            self._open[ref.name] = sealing.unseal(sealed, self._passphrase, f"the key {ref}")
+            self._open[ref.name] = self._seal.open(sealed, f"the key {ref}")
         return self._open[ref.name]
 
     def export(self, ref: KeyRef) -> bytes:

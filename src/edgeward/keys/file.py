@@ -3,7 +3,7 @@
 A new key is `NAME.key.trial` until somebody confirms that a row speaks of it, and `NAME.key` from then on. What a crash leaves on trial is
 settled at the next start; a confirmed key is never removed unasked, whatever the store says: it may be an older copy.
 
-The passphrase opens them all. A key that has been opened stays in memory until the process ends, because opening one costs 0.4 s.
+The passphrase opens them all. A key that has been opened stays in memory until the process ends.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
 from edgeward import files
-from edgeward.keys import sealing
 from edgeward.keys.memory import generate, traditional_der
+from edgeward.keys.sealing import SCRYPT_N, Seal
 from edgeward.model.authority import KeyRef
 from edgeward.model.token import Secret
 from edgeward.pki.formats import pkcs8
@@ -28,10 +28,9 @@ class FileKeys:
     """`keys.port.KeyStore` in `directory`, which is created when it is not there. `scrypt_n` (a power of two from 2^14 on) is the
     cost of opening a key that is written from now on."""
 
-    def __init__(self, directory: Path, passphrase: Secret, *, scrypt_n: int = 2**17) -> None:
+    def __init__(self, directory: Path, passphrase: Secret, *, scrypt_n: int = SCRYPT_N) -> None:
         self._directory = directory
-        self._passphrase = passphrase.reveal().encode()
-        self._scrypt_n = scrypt_n
+        self._seal = Seal(passphrase.reveal().encode(), scrypt_n)
         self._open: dict[str, CertificateIssuerPrivateKeyTypes] = {}
         files.make_private_directory(directory)
         files.sweep(directory)  # what a crash left half-written
@@ -43,7 +42,7 @@ class FileKeys:
     def adopt(self, key: CertificateIssuerPrivateKeyTypes) -> KeyRef:
         """Keep a key under a new random name."""
         name = secrets.token_hex(8)
-        files.write_private(self._trial(name), sealing.seal(key, self._passphrase, self._scrypt_n))
+        files.write_private(self._trial(name), self._seal.seal(key))
         self._open[name] = key
         return KeyRef(store="file", name=name)
 
@@ -53,7 +52,7 @@ class FileKeys:
             path = self._path(ref.name)
             if not path.exists() and self._trial(ref.name).exists():
                 path = self._trial(ref.name)
-            self._open[ref.name] = sealing.unseal(files.read_private(path), self._passphrase, f"the key file {path}")
+            self._open[ref.name] = self._seal.open(files.read_private(path), f"the key file {path}")
         return self._open[ref.name]
 
     def export(self, ref: KeyRef) -> bytes:

@@ -247,9 +247,14 @@ def decrypt(scheme: Scheme, encrypted: bytes, password: str, *, null_password: b
             key = Scrypt(salt=scheme.salt, length=scheme.key_length, n=scheme.n, r=scheme.r, p=scheme.p).derive(secret)
         else:
             key = hashlib.pbkdf2_hmac(scheme.digest, secret, scheme.salt, max(scheme.iterations, 1), scheme.key_length)
-        return _cbc(_PBES2_CIPHERS[scheme.cipher][2](key), scheme.iv, encrypted)
+        return decipher(scheme, encrypted, key)
     except (ValueError, OverflowError, MemoryError) as error:
         raise WrongPassword(what=what) from error
+
+
+def decipher(scheme: Scheme, encrypted: bytes, key: bytes) -> bytes:
+    """What `encrypted` hides under a PBES2 scheme whose key was derived. Raises `ValueError` when the padding is not sound."""
+    return _cbc(_PBES2_CIPHERS[scheme.cipher][2](key), scheme.iv, encrypted)
 
 
 def _decrypt_pkcs12(scheme: Scheme, encrypted: bytes, password: bytes) -> bytes:

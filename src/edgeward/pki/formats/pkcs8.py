@@ -13,6 +13,7 @@ RFC 5958 (EncryptedPrivateKeyInfo), RFC 8018 (PBES2), RFC 7914 (scrypt).
 """
 
 import hashlib
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives import padding, serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -29,6 +30,15 @@ MIN_ITERATIONS = 600_000
 
 MAX_PRIVATE_KEY = 64 * 1024
 """Octets. An RSA-16384 key has 9 KiB, ML-DSA-87 in expanded form 5 KiB."""
+
+
+Scrypt32 = Callable[[bytes, bytes, int, int, int], bytes]
+"""A key of 32 octets from password, salt, n, r and p. RFC 7914 section 6."""
+
+
+def scrypt(password: bytes, salt: bytes, n: int, r: int, p: int) -> bytes:
+    """The function itself, as expensive as `n`, `r` and `p` say."""
+    return Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(password)
 
 
 def encrypt_portable(
@@ -61,19 +71,27 @@ def encrypt_pbkdf2(plain: bytes, password: bytes, *, salt: bytes, iv: bytes, ite
 
 
 def encrypt_scrypt(
-    pkcs8_der: bytes, password: bytes, *, salt: bytes, iv: bytes, n: int = 2**17, r: int = 8, p: int = 1
+    pkcs8_der: bytes,
+    password: bytes,
+    *,
+    salt: bytes,
+    iv: bytes,
+    n: int = 2**17,
+    r: int = 8,
+    p: int = 1,
+    derive: Scrypt32 = scrypt,
 ) -> bytes:
     """`pkcs8_der` (PrivateKeyInfo) as EncryptedPrivateKeyInfo in DER, under scrypt.
 
     `n` (a power of two, at least 2^14), `r` and `p` set the cost: `128 * n * r` octets of memory, 128 MiB as given
-    here, about 0.4 s. `salt` has at least 16 octets and `iv` exactly 16, both fresh and random. The library reads it
-    back; OpenSSL's command line does so up to `n` = 2^14 only. Raises `ValueError` for parameters that would be
-    unsafe: the caller's fault. RFC 7914 sections 2 and 7.
+    here, about 0.4 s. `salt` has at least 16 octets and is random, `iv` has exactly 16 and is fresh as well. `derive` is
+    for who remembers what it gave. The library reads it back; OpenSSL's command line does so up to `n` = 2^14 only.
+    Raises `ValueError` for parameters that would be unsafe: the caller's fault. RFC 7914 sections 2 and 7.
     """
     if n < 2**14 or r < 8 or p < 1 or n & (n - 1):
         raise ValueError("scrypt needs n >= 2^14 (a power of two), r >= 8 and p >= 1")
     _check(password, salt, iv)
-    key = Scrypt(salt=salt, length=32, n=n, r=r, p=p).derive(password)
+    key = derive(password, salt, n, r, p)
     derivation = der.algorithm(
         pbe.SCRYPT, der.sequence(der.octet_string(salt), der.integer(n), der.integer(r), der.integer(p))
     )
@@ -145,6 +163,25 @@ def decrypt(key_der: bytes, password: bytes | None, *, what: str = "the private 
                 why=f"it is encrypted with an algorithm that is not supported ({why.rsplit(': ', maxsplit=1)[-1]})"
             ) from error
         # A wrong password leaves good padding once in 256 times, and noise behind it that is no key.
+        raise WrongPassword(what=what) from error
+
+
+def decrypt_scrypt(
+    key_der: bytes, password: bytes, *, derive: Scrypt32 = scrypt, what: str = "the private key"
+) -> PrivateKeyTypes:
+    """What `encrypt_scrypt` made; `derive` as there. Raises as `decrypt` does, and `UnsupportedKey` for another scheme."""
+    scheme = pbe.read_scheme(_scheme(key_der), "encrypted private key")
+    if scheme.derivation != "scrypt" or scheme.key_length != 32:
+        raise UnsupportedKey(why=f"{what} is encrypted with {scheme.words} and not with scrypt and AES-256")
+    scheme.affordable(what)
+    encrypted = asn1.exactly(key_der, "encrypted private key", max_nodes=200).children[1].content
+    try:
+        plain = pbe.decipher(scheme, encrypted, derive(password, scheme.salt, scheme.n, scheme.r, scheme.p))
+        return guarded("private key", lambda: serialization.load_der_private_key(plain, None))
+    except (
+        ValueError,
+        Unreadable,
+    ) as error:  # a wrong password leaves good padding once in 256 times, and noise behind it
         raise WrongPassword(what=what) from error
 
 
