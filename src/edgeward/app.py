@@ -66,7 +66,7 @@ from edgeward.services.tokens import Tokens
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Change
 from edgeward.stores.sqlite import open_store
-from edgeward.transports import contexts, http, shown, tcp, tls, websocket
+from edgeward.transports import contexts, http, shown, tcp, tls, websocket, websocket_server
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog, explain_connecting
 from edgeward.web.api import Api
@@ -357,7 +357,7 @@ class Server:
                 clock=time.monotonic, rate=limits.requests_per_second, burst=int(2 * limits.requests_per_second)
             ),
         )
-        sessions = websocket.WebSocketServer(
+        sessions = websocket_server.WebSocketServer(
             services.hub.admit,
             now=now,
             limits=websocket.Limits(message=services.settings.hub.message_limit),

@@ -20,7 +20,8 @@ from edgeward.model.authority import CertificateRecord, CertificateState, Issuer
 from edgeward.model.message import Message
 from edgeward.stores import sqlite
 from edgeward.stores.port import Admission, Signed, Store
-from edgeward.transports.websocket import Limits, WebSocketServer
+from edgeward.transports.websocket import Limits
+from edgeward.transports.websocket_server import WebSocketServer
 
 DEADLINE = 10.0
 CAUSE = Event(at=datetime(2026, 11, 23, tzinfo=UTC), actor="test", action="test", object="test", facts={})

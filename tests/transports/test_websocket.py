@@ -15,8 +15,9 @@ from websockets.frames import Frame, Opcode
 from websockets.utils import accept_key
 
 from edgeward.model import http
-from edgeward.transports.websocket import Limits, Link, WebSocketServer
+from edgeward.transports.websocket import Limits, Link
 from edgeward.transports.websocket_client import WebSocketClient
+from edgeward.transports.websocket_server import WebSocketServer
 from tests.support.edges import DEADLINE, Edge, head, now, until
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "kubeedge.json").read_text())

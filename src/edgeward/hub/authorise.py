@@ -8,8 +8,8 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from edgeward import errors
 from edgeward.errors import BadRequest, CertificateRefused, EdgewardError, NodeBlocked, WrongIdentity
@@ -43,8 +43,7 @@ STATUS: dict[type[EdgewardError], int] = {
 """The status of the answer before the upgrade. A class without a line has that of its nearest parent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(NamedTuple):
     """What the upgrade request says: the node's name as claimed (empty without one), and the certificate (DER) whose key TLS proved."""
 
     node: str
@@ -52,8 +51,7 @@ class Claim:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A peer that may open a session.
 
     `superseded`: the fingerprints of certificates that its arrival revoked. `first`: its certificate (issuer and serial), if this is the

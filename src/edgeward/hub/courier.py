@@ -149,7 +149,8 @@ class Courier:
         self._queue = queue
         self._now = now
         self._clock = clock
-        self._lines: dict[str, _Line] = {}
+        self._links: dict[str, Link] = {}
+        self._lines: dict[str, _Line] = {}  # of those nodes that were ever sent anything
         self._puts: deque[tuple[Outbound, asyncio.Future[Put]]] = deque()
         self._ends: list[End] = []
         self._tried: dict[str, Tried] = {}  # by message: what the store does not know yet
@@ -235,12 +236,23 @@ class Courier:
     def opened(self, node: str, link: Link) -> None:
         """A node has connected; an older connection of it has ended."""
         self.closed(node)
-        line = self._lines[node] = _Line(Outbox(node, retry=self.settings.retry, sends=self.settings.sends), link)
+        self._links[node] = link
         if self._waits_for is None or self.elsewhere is not None or node in self._waits_for:
-            self._carry_out(line, line.outbox.start())
+            line = self._line(node)
+            if line is not None:
+                self._carry_out(line, line.outbox.start())
+
+    def _line(self, node: str) -> "_Line | None":
+        """What a node that is connected is sent, for somebody who has something for it."""
+        line, link = self._lines.get(node), self._links.get(node)
+        if line is None and link is not None:
+            outbox = Outbox(node, retry=self.settings.retry, sends=self.settings.sends)
+            line = self._lines[node] = _Line(outbox, link)
+        return line
 
     def closed(self, node: str) -> None:
         """The connection of a node has ended."""
+        self._links.pop(node, None)
         line = self._lines.pop(node, None)
         if line is not None:
             self._carry_out(line, line.outbox.lost())
@@ -269,7 +281,7 @@ class Courier:
 
     def arrived(self, node: str) -> None:
         """Another hub has put something into the queue of a node that may be here."""
-        line = self._lines.get(node)
+        line = self._line(node)
         if line is not None:
             self._carry_out(line, line.outbox.more(self._clock(), busy=line.busy))
 
@@ -438,7 +450,7 @@ class Courier:
         if answer.state is not State.QUEUED:
             self._tell(Settlement(outbound.node, outbound.msg_id, answer.state))
             return
-        line = self._lines.get(outbound.node)
+        line = self._line(outbound.node)
         if line is not None:
             self._carry_out(line, line.outbox.offer(msgspec.structs.replace(outbound, n=answer.n), at, busy=line.busy))
         elif self.elsewhere is not None:
@@ -490,7 +502,7 @@ class Courier:
     def _out_of_queue(self, node: str, msg_id: str, state: State) -> None:
         """A message was settled in the store by something else than its delivery."""
         superseded = state is State.SUPERSEDED
-        if node in self._lines:
+        if node in self._links:
             self.withdraw(node, msg_id, superseded=superseded)
         elif self.elsewhere is not None:
             self.elsewhere.withdrawn(node, msg_id, superseded)

@@ -5,7 +5,7 @@ Nothing here decides what is sound TLS: a hello that this module cannot read goe
 """
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _KIND_AND_LENGTH = struct.Struct(">HH")
 _HANDSHAKE = 22
@@ -17,8 +17,7 @@ MAX_HELLO = 5 + 16384
 """Octets that are waited for: one TLS record of the largest size (RFC 8446 section 5.1). Real hellos have 200 to 2,000."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(NamedTuple):
     """What a ClientHello says: the server name (RFC 6066 section 3), and the protocols offered (RFC 7301), None without the extension."""
 
     server_name: str | None = None

@@ -41,7 +41,8 @@ from edgeward.transports.limits import TlsLimits, WaitingRoom
 from edgeward.transports.quic import CONTROL, IDLE, PROTOCOL, REFUSED, SHUTDOWN, Peer, plain
 from edgeward.transports.quic_library import ALPN, Connection
 from edgeward.transports.reasons import explain_connecting
-from edgeward.transports.websocket import Admit, Limits, Receiver
+from edgeward.transports.websocket import Limits, Receiver
+from edgeward.transports.websocket_server import Admit
 
 _log = logging.getLogger(__name__)
 

@@ -147,7 +147,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         if self._state == _OPEN:
             if len(data) <= _PIECE:
                 self._incoming.write(data)
-                self._decrypt()
+                self._decrypt(len(data))
             else:
                 self._feed(data)
             return
@@ -250,7 +250,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._state = _OPEN
         self._above = self._side.above(self)
         self._above.connection_made(self)
-        self._decrypt()
+        if self._incoming.pending:
+            self._decrypt()
 
     def _settled(self) -> None:
         self._stop_waiting()
@@ -327,21 +328,19 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             else:
                 return
 
-    def _decrypt(self) -> None:
-        tls = self._tls
-        incoming = self._incoming
+    def _decrypt(self, size: int = _PIECE) -> None:
+        """Pass on what can be read. `size`: more than what is there to be read can give, if it is one record and nothing else."""
+        tls, incoming = self._tls, self._incoming
         try:
             while self._state == _OPEN and not self._paused:
-                # what the read can give at most; nothing in either place means nothing to read, without asking
-                size = incoming.pending + tls.pending()
-                if not size:
-                    break
                 plain = tls.read(size)
-                if plain:
-                    self._above.data_received(plain)
-                else:
+                if not plain:
                     self._end()
                     break
+                self._above.data_received(plain)
+                if len(plain) < size and not incoming.pending:  # nothing is left: no need to ask
+                    break
+                size = _PIECE
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

@@ -1,35 +1,24 @@
 """WebSocket (RFC 6455) over any asyncio transport: octets in, whole messages out, every read and every queue bounded.
 
 Framing and the upgrade's syntax are the `websockets` library's; what is here is what a long-lived connection of an untrusted peer
-needs around it:
+needs around it, on either side (`websocket_server`, `websocket_client`):
 
 1. Nothing is read before the upgrade has been decided, and nothing is dispatched after the connection began to close.
 2. An unfinished message is bounded in size, in pieces and in time; all unfinished messages of a server together are bounded in size.
 3. A peer that does not read what it is sent is cut off.
 4. No extension and no subprotocol is ever agreed to, so no frame can be compressed.
-5. Between messages a connection holds no task, no timer and nothing of its handshake.
+5. Between messages a connection holds no task, no timer and nothing of its handshake, and nothing of the library's either until a frame
+   comes or goes that is no plain message.
 """
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol as Interface
 
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Response as Answer
-from websockets.protocol import CLOSED, OPEN, SEND_EOF, Protocol, Side
-from websockets.server import ServerProtocol
+from websockets.protocol import OPEN, SEND_EOF, Protocol, Side
 from websockets.speedups import apply_mask
-
-from edgeward.errors import printable
-from edgeward.model import http
-from edgeward.transports import upgrade
-from edgeward.transports.limits import TurnedAway, unheard
-
-_log = logging.getLogger(__name__)
 
 framing = logging.getLogger(__name__ + ".frames")
 framing.setLevel(
@@ -112,13 +101,6 @@ class Receiver(Interface):
         ...
 
 
-Admit = Callable[[http.Request], Awaitable[Receiver | http.Response]]
-
-
-_NO_WIRE = Protocol(Side.SERVER, state=CLOSED, logger=framing)
-"""The wire of a connection that is not upgraded yet, shared by all: nothing can be sent on it."""
-
-
 class Connection(asyncio.Protocol):
     """An open connection on either side. Its subclasses bring it through the upgrade."""
 
@@ -131,9 +113,9 @@ class Connection(asyncio.Protocol):
         "_fragments",
         "_held",
         "_limits",
-        "_overhead",
         "_pieces",
         "_receiver",
+        "_side",
         "_stuck",
         "_timer",
         "_transport",
@@ -142,11 +124,11 @@ class Connection(asyncio.Protocol):
         "address",
     )
 
-    def __init__(self, limits: Limits, overhead: int) -> None:
+    def __init__(self, limits: Limits, side: Side) -> None:
         self.address = ""
         self._limits = limits
-        self._wire = _NO_WIRE
-        self._overhead = overhead  # octets of the smallest frame's header as the peer sends it: 6 with a mask
+        self._side = side
+        self._wire: Protocol | None = None
         self._receiver: Receiver | None = None
         self._transport: asyncio.Transport | None = None
         self._closing = False
@@ -165,13 +147,14 @@ class Connection(asyncio.Protocol):
 
     def send(self, octets: bytes) -> None:
         """Send one message as one text frame."""
-        if self._closing or self._transport is None or self._wire.state is not OPEN:
+        wire = self._framing()
+        if wire is None or self._transport is None:
             return
         if self._transport.get_write_buffer_size() > self._limits.unsent:
             self._cut("it does not read what it is sent")
             return
-        self._wire.send_text(octets)
-        self._flush()
+        wire.send_text(octets)
+        self._flush(wire)
 
     def unsent(self) -> int:
         """Octets that wait to be sent, because the peer or the network has not taken them yet."""
@@ -188,9 +171,10 @@ class Connection(asyncio.Protocol):
         """Send a close frame, then close the connection."""
         if self._closing or self._transport is None:
             return
-        if self._wire.state is OPEN:
-            self._wire.send_close(code, reason)
-            self._transport.writelines(piece for piece in self._wire.data_to_send() if piece != SEND_EOF)
+        wire = self._framing()
+        if wire is not None:
+            wire.send_close(code, reason)
+            self._transport.writelines(piece for piece in wire.data_to_send() if piece != SEND_EOF)
         self._finish()
 
     def abort(self) -> None:
@@ -216,7 +200,7 @@ class Connection(asyncio.Protocol):
         self._timer = self._held = self._stuck = None
         self._drop()
         self._transport = None
-        if self._wire is not _NO_WIRE:
+        if self._wire is not None:
             self._wire.parser.close()  # a generator that refers to its owner: closed, both are freed now, not by the collector
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
@@ -251,11 +235,18 @@ class Connection(asyncio.Protocol):
 
     # reading
 
-    def _open(self, receiver: Receiver, side: Side) -> None:
+    def _open(self, receiver: Receiver) -> None:
         """The upgrade is done: messages from here on."""
-        self._wire = Protocol(side, max_size=self._limits.message, logger=framing)
         self._receiver = receiver
         receiver.opened(self)
+
+    def _framing(self) -> Protocol | None:
+        """The library's state of the open connection, made now if it has none; None when it is not open for another frame."""
+        if self._closing or self._receiver is None:
+            return None
+        if self._wire is None:
+            self._wire = Protocol(self._side, max_size=self._limits.message, logger=framing)
+        return self._wire if self._wire.state is OPEN else None
 
     def _consume(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE):
@@ -280,11 +271,14 @@ class Connection(asyncio.Protocol):
 
     def _feed(self, data: bytes) -> None:
         wire = self._wire
-        if self._unread == 0 and self._fragments is None and self._overhead == 6 and wire.state is OPEN:
-            message = _lone(data)
+        if self._unread == 0 and self._fragments is None and self._side is Side.SERVER:
+            message = _lone(data) if wire is None or wire.state is OPEN else None
             if message is not None and len(message) <= self._limits.message:
                 self._message(message)
                 return
+        wire = wire or self._framing()
+        if wire is None:
+            return
         self._unread += len(data)
         wire.receive_data(data)
         for frame in wire.events_received():
@@ -294,7 +288,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if wire.writes:
-            self._flush()
+            self._flush(wire)
         if wire.parser_exc is not None:
             self._fault = self._fault or str(wire.parser_exc)
         elif self._unread > 0 or self._fragments is not None:
@@ -305,7 +299,8 @@ class Connection(asyncio.Protocol):
             return
         data = frame.data
         size = len(data)
-        self._unread -= size + self._overhead + (0 if size < 126 else 2 if size < 65536 else 8)
+        header = 6 if self._side is Side.SERVER else 2  # with a mask or without
+        self._unread -= size + header + (0 if size < 126 else 2 if size < 65536 else 8)
         opcode = frame.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             if frame.fin:
@@ -373,10 +368,10 @@ class Connection(asyncio.Protocol):
 
     # writing and ending
 
-    def _flush(self) -> None:
+    def _flush(self, wire: Protocol) -> None:
         if self._transport is None:
             return
-        pieces = self._wire.data_to_send()
+        pieces = wire.data_to_send()
         ended = bool(pieces) and pieces[-1] == SEND_EOF
         if ended:
             pieces.pop()
@@ -389,8 +384,10 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, code: CloseCode, reason: str) -> None:
         self._fault = self._fault or reason
-        self._wire.fail(code, reason)
-        self._flush()
+        wire = self._framing()
+        if wire is not None:
+            wire.fail(code, reason)
+            self._flush(wire)
         self._finish()
 
     def _finish(self) -> None:
@@ -426,159 +423,3 @@ def _lone(data: bytes) -> bytes | None:
     if data[:2] != b"\x81\xfe" or len(data) < 8 + 126 or int.from_bytes(data[2:4]) != len(data) - 8:
         return None
     return apply_mask(data[8:], data[4:8])
-
-
-class WebSocketServer:
-    """The server side for one listener: `server()` is the protocol of a new connection.
-
-    `admit` decides about each upgrade request: the receiver of the connection's messages, or the answer that refuses it. `now` stamps
-    requests. `turned_away` hears of whoever was refused before `admit` was asked, `introduced` of the request if it was one of HTTP.
-    Several listeners may share one.
-    """
-
-    def __init__(
-        self,
-        admit: Admit,
-        *,
-        now: Callable[[], datetime],
-        limits: Limits | None = None,
-        turned_away: TurnedAway = unheard,
-        introduced: Callable[[http.Request], None] = lambda _request: None,
-    ) -> None:
-        self.admit = admit
-        self.introduced = introduced
-        self.turned_away = turned_away
-        self.now = now
-        self.limits = limits or Limits()
-        self.unfinished = 0
-        """Octets of messages that have begun and not ended, of all connections."""
-        self.negotiator = ServerProtocol(logger=framing)
-        """Answers well-formed upgrade requests; it keeps nothing of one, so that all connections share it."""
-
-    def __call__(self) -> "ServerConnection":
-        return ServerConnection(self)
-
-
-class ServerConnection(Connection):
-    """One connection of a `WebSocketServer`. Give it to any transport; `peer_certificate` of its extra info goes into the request."""
-
-    __slots__ = ("_admission", "_server")
-
-    def __init__(self, server: WebSocketServer) -> None:
-        super().__init__(server.limits, 6)
-        self._server = server
-        self._admission: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The time for the request begins."""
-        super().connection_made(transport)
-        self._timer = asyncio.get_running_loop().call_later(self._limits.handshake, self._late)
-
-    def data_received(self, data: bytes) -> None:
-        """Octets of the request head, then of the open connection."""
-        if self._receiver is not None:
-            super().data_received(data)
-        elif not self._closing:
-            self._head(data)
-
-    @property
-    def silent(self) -> bool:
-        """Whether not one octet of the request ever came."""
-        return self._receiver is None and self._admission is None and not self._backlog and not self._closing
-
-    def _late(self) -> None:
-        self._refuse(http.text(408, f"no request within {self._limits.handshake:g} s\n"))
-
-    def _head(self, data: bytes) -> None:
-        seen = max(0, len(self._backlog) - len(END_OF_HEAD))
-        self._backlog += data
-        end = self._backlog.find(END_OF_HEAD, seen)
-        if self._admission is not None or (end >= 0 and len(self._backlog) > end + len(END_OF_HEAD)):
-            self._refuse(http.text(400, "data before the upgrade was answered\n"))
-        elif len(self._backlog) > self._limits.head:
-            self._refuse(http.text(431, f"the request head is larger than {self._limits.head} octets\n"))
-        elif end >= 0:
-            self._request()
-
-    def _request(self) -> None:
-        head, self._backlog = self._backlog, b""
-        asked = upgrade.parse(head)
-        if asked is None:
-            self._refuse(http.text(400, "this is not an HTTP/1.1 request\n"))
-            return
-        accepted = asked.plain()
-        if accepted is None:
-            response = self._server.negotiator.accept(asked.in_full())
-            fault = upgrade.foreign(asked)
-            if response.status_code != 101:
-                self._server.introduced(self._seen(asked))
-                self._reply(response)
-                return
-            if fault is not None:
-                self._refuse(fault)
-                return
-            response.headers["Server"] = "edgeward"
-            accepted = response.serialize()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._admission = asyncio.get_running_loop().create_task(self._admit(self._seen(asked), accepted))
-
-    def _seen(self, asked: upgrade.Asked) -> http.Request:
-        return http.Request(
-            method="GET",
-            target=asked.target,
-            headers=asked.headers,
-            body=b"",
-            address=self.address,
-            at=self._server.now(),
-            peer_certificate=None if self._transport is None else self._transport.get_extra_info("peer_certificate"),
-        )
-
-    async def _admit(self, request: http.Request, accepted: bytes) -> None:
-        """Ask for admission. `accepted` names us: our own agents ask such a hub for more than a KubeEdge cloud has."""
-        answer: Receiver | http.Response
-        try:
-            answer = await self._server.admit(request)
-        except Exception:  # the shell: a bug in an admission must not leave the connection hanging
-            number = secrets.token_hex(4)
-            _log.exception("admission failed, error %s", number)
-            answer = http.text(500, f"internal error {number}\n")
-        self._admission = None
-        if self._closing or self._transport is None:
-            return
-        if isinstance(answer, http.Response):
-            self._refuse(answer)
-        else:
-            self._transport.write(accepted)
-            self._open(answer, Side.SERVER)
-
-    def _refuse(self, answer: http.Response) -> None:
-        """Answer instead of upgrading, and close. What the peer sent is not looked at any more."""
-        response = self._server.negotiator.reject(answer.status, "")
-        for name in ("Content-Type", "Content-Length"):
-            del response.headers[name]
-        for name, value in (
-            *answer.headers,
-            ("Content-Type", answer.content_type),
-            ("Content-Length", str(len(answer.body))),
-        ):
-            response.headers[name] = value
-        response.body = answer.body
-        self._reply(response)
-
-    def _reply(self, response: Answer) -> None:
-        if self._closing or self._transport is None:
-            return
-        text = printable(bytes(response.body).decode(errors="replace").strip())
-        if self._timer is not None:  # the time for the request still runs: nobody was asked
-            self._server.turned_away(self.address, response.status_code, text)
-        self._transport.write(response.serialize())
-        self._finish()
-
-    def _account(self) -> None:
-        held = self._unread + len(self._fragments or b"")
-        self._server.unfinished += held - self._counted
-        self._counted = held
-        if self._server.unfinished > self._limits.unfinished and held > SLICE and not self._closing:
-            self._fail(CloseCode.TRY_AGAIN_LATER, "too many unfinished messages at once")

@@ -34,7 +34,7 @@ class WebSocketClient(Connection):
         headers: Sequence[tuple[str, str]] = (),
         limits: Limits | None = None,
     ) -> None:
-        super().__init__(limits or Limits(), 2)
+        super().__init__(limits or Limits(), Side.CLIENT)
         self.server = ""
         self._client = receiver
         self._headers = tuple(headers)
@@ -71,9 +71,10 @@ class WebSocketClient(Connection):
 
     def ping(self) -> None:
         """Send a ping; the pong reaches the receiver as `trifled`."""
-        if not self._closing and self._wire.state is OPEN:
-            self._wire.send_ping(b"")
-            self._flush()
+        wire = self._framing()
+        if wire is not None:
+            wire.send_ping(b"")
+            self._flush(wire)
 
     def _answer(self, data: bytes, handshake: ClientProtocol) -> None:
         if self._answering:
@@ -102,7 +103,7 @@ class WebSocketClient(Connection):
                 self._timer = None
             self._end_handshake(handshake)
             self.server = "" if answer is None else getattr(answer, "headers", {}).get("Server", "")
-            self._open(self._client, Side.CLIENT)
+            self._open(self._client)
         elif isinstance(answer, Answer) and answer.status_code != 101:
             self._end_handshake(handshake)
             self._client.refused(answer.status_code, bytes(answer.body).decode(errors="replace"))
