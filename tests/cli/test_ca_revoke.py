@@ -151,3 +151,69 @@ def test_words_that_name_nothing_are_said_to(here: Path) -> None:
     refused(run(*revoke, "1.crt", "--ca-dir", "devices", "--reason", "certificateHold"), 2, "certificateHold")
     refused(run(*revoke, "1.crt", "--ca-dir", "nowhere"), 1, "there is no CA in")
     refused(run("ca", "crl", "--ca-dir", "devices", "--days", "0"), 2, "--days")
+
+
+# -------------------------------------------------------------------------------------------- where the lists are published
+
+URL = "http://pki.example.com/devices.crl"
+
+
+def places(path: str) -> list[str]:
+    """The URLs of lists that a certificate names."""
+    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    return [
+        name.value
+        for extension in certificate.extensions
+        if isinstance(extension.value, x509.CRLDistributionPoints)
+        for point in extension.value
+        for name in point.full_name or ()
+    ]
+
+
+def test_what_a_ca_signs_names_the_place_of_its_lists_and_its_own_certificate_does_not(here: Path) -> None:
+    good(run("ca", "new", "--ca-dir", "top", "--name", "Top", "--crl-url", "http://pki.example.com/top.crl"))
+    good(run("ca", "new", "--ca-dir", "below", "--name", "Below", "--intermediate-of", "top", "--crl-url", URL))
+    good(run("cert", "sign", "1.csr", "--ca-dir", "below", "--out", "a.crt"))
+    assert (places("top/ca.crt"), places("below/ca.crt"), places("a.crt")) == (
+        [], ["http://pki.example.com/top.crl"], [URL],
+    )  # fmt: skip
+    assert places("1.crt") == [], "without --crl-url nothing is named"
+    linted = good(run("lint", "a.crt", "below/ca.crt", "--json"))
+    assert not [
+        one for one in json.loads(linted.out)["certificates"] for f in one["findings"] if f["severity"] != "note"
+    ]
+
+
+def test_a_ca_that_is_there_begins_to_name_a_place_and_stops_again(here: Path) -> None:
+    good(run("ca", "crl", "--ca-dir", "devices", "--url", URL, "--url", "http://backup.example.com/d.crl"))
+    (here / "in").mkdir()
+    for n in (4, 5):
+        (here / f"in/{n}.csr").write_bytes(request(f"edge-{n}"))
+    good(run("cert", "sign", "in", "--ca-dir", "devices", "--out", "out"))
+    assert places("out/4.crt") == places("out/5.crt") == [URL, "http://backup.example.com/d.crl"]
+    good(run("ca", "crl", "--ca-dir", "devices"))
+    good(run("cert", "sign", "1.csr", "--ca-dir", "devices", "--out", "still.crt"))
+    good(run("ca", "crl", "--ca-dir", "devices", "--url", "-"))
+    good(run("cert", "sign", "1.csr", "--ca-dir", "devices", "--out", "plain.crt"))
+    assert (len(places("still.crt")), places("plain.crt")) == (2, [])
+    assert good(run("audit", "list", "--ca-dir", "devices")).out.count("crl.location") == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://pki.example.com/x", "ldap://x/", "http://", "http://a b/", "http://u@x/", "http://x/#f", "http://[::1", "http://x:99999/",
+     "http://bücher.example/", "http://x/" + "y" * 600, ""],
+)  # fmt: skip
+def test_a_place_where_nobody_could_fetch_a_list_is_refused_before_anything_is_made(here: Path, url: str) -> None:
+    refused(run("ca", "new", "--ca-dir", "bad", "--name", "Bad", "--crl-url", url), 2)
+    assert not (here / "bad").exists()
+    refused(run("ca", "crl", "--ca-dir", "devices", "--url", url), 2)
+
+
+@needs("openssl")
+def test_openssl_reads_the_place_and_fetches_nothing_from_elsewhere(here: Path) -> None:
+    good(run("ca", "crl", "--ca-dir", "devices", "--url", URL))
+    good(run("cert", "sign", "2.csr", "--ca-dir", "devices", "--out", "named.crt"))
+    assert f"URI:{URL}".encode() in ran(
+        "openssl", "x509", "-in", "named.crt", "-noout", "-ext", "crlDistributionPoints"
+    )

@@ -32,6 +32,16 @@ def load(der: bytes) -> x509.Certificate:
 # ---------------------------------------------------------------------------------------------------------------- decide
 
 
+def test_the_place_of_the_issuers_lists_is_planned_and_compared() -> None:
+    _, issuer = ca()
+    placed = plan(issuer=dataclasses.replace(issuer, crl_urls=("http://pki.example/ca.crl",)))
+    signed = sign(placed, CA_KEY)
+    conform.conform(signed, placed, CA_KEY.public_key())
+    for other in (plan(), plan(issuer=dataclasses.replace(issuer, crl_urls=("http://evil.example/ca.crl",)))):
+        with pytest.raises(NotConforming, match="extensions"):
+            conform.conform(signed, other, CA_KEY.public_key())
+
+
 def _greedy() -> bytes:
     return new_csr(
         [

@@ -70,6 +70,13 @@ def assert_clean(decided: Plan, key: Any = CA_KEY) -> None:
         assert findings(sign(dataclasses.replace(decided, extensions=(*kept, twin)), key)) == []
 
 
+def test_a_certificate_that_says_where_the_lists_of_its_issuer_are() -> None:
+    _, issuer = ca()
+    assert_clean(
+        plan(issuer=dataclasses.replace(issuer, crl_urls=("http://pki.example.com/ca.crl", "http://192.0.2.1/c")))
+    )
+
+
 SERVER_NAMES = {
     "a DNS name": ("cloud.example.com",),
     "an IPv4 address": ("10.0.0.1",),

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -63,6 +63,7 @@ class Brief:
 
     key: bytes
     chain: tuple[bytes, ...]
+    crl_urls: tuple[str, ...]
     trust_domain: str
     profile: Profile
     behind: bytes
@@ -94,6 +95,7 @@ class Bench:
         """Say by which CA and how."""
         self._key = keys.issuer_key(pkcs8.read(brief.key))
         issuing = Issuing.of(parse.certificate(brief.chain[0]), parse.spki(self._key.public_key()))
+        issuing = replace(issuing, crl_urls=brief.crl_urls)
         self._terms = Terms.of(brief.chain, issuing, brief.trust_domain)
         self._brief = brief
 

@@ -13,7 +13,7 @@ from edgeward import app_offline
 from edgeward.cli import offline
 from edgeward.cli.options import json_option, print_json
 from edgeward.errors import UsageError, printable
-from edgeward.pki import parse, requests
+from edgeward.pki import crl, parse, requests
 from edgeward.pki.profile import Profile
 
 _INTERMEDIATE_LIFETIME = timedelta(days=1826)
@@ -48,6 +48,13 @@ _INTERMEDIATE_LIFETIME = timedelta(days=1826)
     show_default=True,
     help="Of its key (RSA has 3072 bits).",
 )
+@click.option(
+    "--crl-url",
+    "crl_urls",
+    multiple=True,
+    metavar="URL",
+    help="Where you will publish its revocation lists (http); every certificate that it signs will say so.",
+)
 @click.option("--days", type=float, help="How long it lives: 3652 days for a root, 1826 for an intermediate.")
 @offline.options
 @click.option(
@@ -64,6 +71,7 @@ def new(as_json: bool, **options: Any) -> None:
     Examples:
       edgeward ca new --ca-dir root --name 'Example Root CA'
       edgeward ca new --ca-dir devices --name 'Example Devices CA' --intermediate-of root
+      edgeward ca new --ca-dir plant --name 'Plant CA' --intermediate-of root --crl-url http://pki.example.com/plant.crl
       edgeward ca new --ca-dir site --name 'Site CA' --intermediate-of root --permit dns:site.example --permit ip:10.1.0.0/16
     """
     made = offline.run(_new(**options))
@@ -83,13 +91,14 @@ def new(as_json: bool, **options: Any) -> None:
 
 async def _new(  # noqa: PLR0913 - one parameter for each option
     *, ca_dir: Path, name: str, above: Path | None, path_length: int | None, permit: tuple[str, ...],
-    exclude: tuple[str, ...], key_algorithm: str, days: float | None, passphrase_file: Path | None,
+    exclude: tuple[str, ...], crl_urls: tuple[str, ...], key_algorithm: str, days: float | None, passphrase_file: Path | None,
     parent_passphrase_file: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     if not 1 <= len(name) <= 64 or not name.isprintable() or not name.strip():
         raise UsageError(problem="a CA's name has 1 to 64 printable characters")
     if above is not None and above.absolute() == ca_dir.absolute():
         raise UsageError(problem="a CA cannot be its own intermediate: --intermediate-of names another directory")
+    crl_urls = tuple(crl.location(url) for url in crl_urls)
     permitted = tuple(requests.constraint(text) for text in permit)
     excluded = tuple(requests.constraint(text) for text in exclude)
     async with contextlib.AsyncExitStack() as stack:
@@ -104,7 +113,7 @@ async def _new(  # noqa: PLR0913 - one parameter for each option
         else:
             lifetime = _INTERMEDIATE_LIFETIME if days is None else rules.lifetime
             profile = _profile("intermediate", lifetime, path_length or 0, permitted, excluded)
-        await found.ca.create(profile, name, key_algorithm, app_offline.now(), parent)
+        await found.ca.create(profile, name, key_algorithm, app_offline.now(), parent, crl_urls)
         offline.publish(ca_dir, found.ca)
         issuer = found.ca.signing.issuer
     certificate = parse.certificate(issuer.certificate)

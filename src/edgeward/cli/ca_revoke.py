@@ -121,10 +121,17 @@ def _shown(record: CertificateRecord) -> dict[str, Any]:
 @click.option(
     "--days", type=float, default=30, show_default=True, help="Until when the next list is made at the latest."
 )
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    metavar="URL",
+    help="From now on, every certificate that this CA signs says that its lists are there (http); - for nowhere.",
+)
 @click.option("--der", is_flag=True, help="DER, as lists are published under a URL, instead of PEM.")
 @offline.options
 @json_option
-def crl(ca_dir: Path, out: str | None, days: float, der: bool, passphrase_file: Path | None, as_json: bool) -> None:
+def crl(ca_dir: Path, out: str | None, days: float, der: bool, as_json: bool, **options: Any) -> None:
     """Make the revocation list of an offline CA: every certificate of its own that is revoked. Make one before the last one ends, also
     when nothing was revoked: verifiers that look at lists refuse everybody without a fresh one.
 
@@ -132,11 +139,12 @@ def crl(ca_dir: Path, out: str | None, days: float, der: bool, passphrase_file: 
     Examples:
       edgeward ca crl --ca-dir devices
       edgeward ca crl --ca-dir devices --days 7 --der --out /srv/www/devices.crl
+      edgeward ca crl --ca-dir devices --der --out /srv/www/devices.crl --url http://pki.example.com/devices.crl
       edgeward verify edge-7.crt --ca devices/ca.crt --crl devices/ca.crl
     """
     if not 1 / 1440 <= days <= 3653:
         raise UsageError(problem="--days is between a minute (0.0007) and ten years (3653)")
-    made = offline.run(_make(ca_dir, timedelta(days=days), passphrase_file))
+    made = offline.run(_make(ca_dir, timedelta(days=days), options["passphrase_file"], options["urls"]))
     place = str(ca_dir / "ca.crl") if out is None else out
     writing.write(place, made.der if der else pem.encode("X509 CRL", made.der), secret=False, force=True)
     if as_json and place != "-":
@@ -155,6 +163,8 @@ def crl(ca_dir: Path, out: str | None, days: float, der: bool, passphrase_file: 
         )
 
 
-async def _make(ca_dir: Path, lifetime: timedelta, passphrase_file: Path | None) -> List:
+async def _make(ca_dir: Path, lifetime: timedelta, passphrase_file: Path | None, urls: tuple[str, ...]) -> List:
     async with offline.opened(ca_dir, passphrase_file) as found:
+        if urls:
+            await found.ca.publish_lists(() if urls == ("-",) else urls, app_offline.now())
         return await found.ca.make_list(lifetime, app_offline.now())

@@ -144,6 +144,7 @@ async def prepare(ca: OfflineCa, batch: Batch, workers: Sequence[Worker], now: d
     brief = Brief(
         key=pkcs8.encode(ca.signing.key),
         chain=ca.chain,
+        crl_urls=ca.signing.facts.crl_urls,
         trust_domain=ca.terms.trust_domain,
         profile=batch.profile,
         behind=batch.behind(ca),

@@ -4,15 +4,17 @@ The encoding is ours: the library's builder copies what it has for each entry th
 A list is complete: it is about every certificate of its issuer, and so needs no issuingDistributionPoint (section 5.2.5).
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from edgeward.errors import NotConforming, PolicyRefused
+from edgeward.errors import NotConforming, PolicyRefused, UsageError, printable
 from edgeward.pki import der, parse, tbs
 
 REASONS = {
@@ -29,8 +31,36 @@ REASONS = {
 }
 """CRLReason. RFC 5280 section 5.3.1."""
 
+MAX_URLS = 4
+"""Places where the lists of one CA are published: verifiers try them in turn, each for seconds."""
+
 _VERSION_2 = der.integer(1)
 _ENUMERATED = 0x0A
+
+
+def location(text: str) -> str:
+    """A URL as certificates name it for the revocation lists of their issuer (RFC 5280 section 4.2.1.13). Raises `UsageError`.
+
+    http alone: lists are signed themselves, and a verifier that needed TLS to fetch one might need the list for that (section 8).
+    """
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.hostname) and (parts.port is None or parts.port > 0) and "@" not in parts.netloc
+    except ValueError:
+        sound = False
+    if not sound or not text.isascii() or not text.isprintable() or set(text) & set(' "<>\\^`{|}#') or len(text) > 512:
+        raise UsageError(problem=f"{printable(text)} is no URL of a revocation list: write http://HOST/PATH")
+    if parts.scheme != "http":
+        why = "lists are signed themselves, and fetching one over TLS might need the list"
+        raise UsageError(problem=f"{printable(text)}: a revocation list is published over plain http: {why}")
+    return text
+
+
+@functools.lru_cache(maxsize=16)
+def distribution_points(urls: tuple[str, ...]) -> tbs.Planned:
+    """The extension that says where the lists are: one place under all of `urls`. RFC 5280 section 4.2.1.13."""
+    names = [x509.UniformResourceIdentifier(url) for url in urls]
+    return tbs.extension(x509.CRLDistributionPoints([x509.DistributionPoint(names, None, None, None)]), False)
 
 
 class Entry(NamedTuple):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import NameOID
 
 from edgeward.errors import InternalError, PolicyRefused
-from edgeward.pki import keys, names, tbs
+from edgeward.pki import crl, keys, names, tbs
 from edgeward.pki.csr import Requested
 from edgeward.pki.profile import PURPOSES, Profile
 from edgeward.pki.tbs import Planned, Subject
@@ -77,6 +77,8 @@ class Issuing:
     not_after: datetime
     path_length: int | None = None
     """How many CAs may follow below it; None: any number."""
+    crl_urls: tuple[str, ...] = ()
+    """Where its revocation lists are published; every certificate that it signs says so."""
 
     @staticmethod
     def of(certificate: x509.Certificate, spki: bytes) -> "Issuing":
@@ -269,6 +271,7 @@ def _extensions(
         *profile.extensions(algorithm),
         tbs.subject_key_identifier(own),
         _authority_key_identifier(own if issuer is None else issuer.key_identifier),
+        *(() if issuer is None or not issuer.crl_urls else (crl.distribution_points(issuer.crl_urls),)),
     )
     return (*planned, tbs.extension(x509.SubjectAlternativeName(granted), False)) if granted else planned
 

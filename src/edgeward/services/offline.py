@@ -19,7 +19,7 @@ from edgeward.errors import AlreadyExists, NotFound, PolicyRefused, Unreadable, 
 from edgeward.keys.port import KeyStore
 from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, Issuer, IssuerState, Origin, Reason
-from edgeward.pki import csr, names, parse
+from edgeward.pki import crl, csr, names, parse
 from edgeward.pki import keys as key_rules
 from edgeward.pki.csr import Requested
 from edgeward.pki.issue import SERIAL_OCTETS, CrossCertified, Grant, Issuing, Plan, decide, serial_number
@@ -33,6 +33,7 @@ from edgeward.services.revoker import Revoker
 from edgeward.stores.port import Signed, Store
 
 _ABOVE = "offline-ca-above"
+_CRL_URLS = "offline-ca-crl-urls"
 _NAMED = ("device", "server", "operator", "intermediate", "cross")
 """Profiles under which certificates are given to somebody."""
 
@@ -130,9 +131,16 @@ class OfflineCa:
     # ------------------------------------------------------------------------------------------------ making and loading
 
     async def create(
-        self, profile: Profile, name: str, algorithm: str, now: datetime, under: "OfflineCa | None"
+        self,
+        profile: Profile,
+        name: str,
+        algorithm: str,
+        now: datetime,
+        under: "OfflineCa | None",
+        crl_urls: Sequence[str] = (),
     ) -> None:
-        """Make the CA: self-signed, or signed by the CA `under`. Raises `AlreadyExists` when there is one."""
+        """Make the CA: self-signed, or signed by the CA `under`. `crl_urls`: as for `publish_lists`. Raises `AlreadyExists` when there is
+        one."""
         if await self._active() is not None:
             raise AlreadyExists(what="a CA in", name=self._place)
         ref = self._keys.create(algorithm)
@@ -155,6 +163,8 @@ class OfflineCa:
             raise
         issuer = Issuer(id=0, certificate=der, key=ref, state=IssuerState.ACTIVE, origin=Origin.OFFLINE, created_at=now)
         made = self._event("ca.created", "authority", now, {"name": name, "pin": issuer.pin, "profile": profile.name})
+        if crl_urls:
+            await self.publish_lists(crl_urls, now)
         await self._store.add_issuer(issuer, record, made)
         self._keys.confirm(ref)
         await self.open(now)
@@ -167,7 +177,10 @@ class OfflineCa:
         if await self._store.setting(SERVER_SETTING) is not None:
             raise IsAuthority(name=self._place)
         self._keys.settle([issuer.key for issuer in await self._store.issuers()])
-        self._signing = SigningIssuer.of(active, self._keys.signer(active.key))
+        signing = SigningIssuer.of(active, self._keys.signer(active.key))
+        text = await self._store.setting(_CRL_URLS)
+        urls = tuple(msgspec.json.decode(text or "[]", type=list[str]))
+        self._signing = dataclasses.replace(signing, facts=dataclasses.replace(signing.facts, crl_urls=urls))
         text = await self._store.setting(_ABOVE)
         self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))
         self._terms = Terms.of(self.chain, self.signing.facts, self._trust_domain)
@@ -289,6 +302,15 @@ class OfflineCa:
         own = self.signing.issuer.certificate
         revoker = Revoker(self._store, lambda _records: None, revocable=lambda record: record.der != own)
         return (await revoker.revoke(f"serial:{serial}", reason, actor=self._actor, now=now)).revoked
+
+    async def publish_lists(self, urls: Sequence[str], now: datetime) -> None:
+        """From its next opening on, every certificate that this CA signs names `urls` as the place of its lists; none: no place. Raises
+        `UsageError` for what is no such URL."""
+        if len(urls) > crl.MAX_URLS:
+            raise UsageError(problem=f"{len(urls)} URLs are more than {crl.MAX_URLS}")
+        urls = [crl.location(url) for url in dict.fromkeys(urls)]
+        said = self._event("crl.location", "authority", now, {"urls": urls})
+        await self._store.put_setting(_CRL_URLS, msgspec.json.encode(urls).decode(), said)
 
     async def make_list(self, lifetime: timedelta, now: datetime) -> lists.List:
         """The next revocation list of this CA. Raises as `lists.make` does."""
