@@ -362,6 +362,42 @@ def test_it_renews_with_a_new_key_and_the_newest_connection_wins_without_a_gap(c
         asyncio.run(main(cloud))
 
 
+def test_a_cloud_that_ends_both_connections_at_a_renewal_is_dialled_again_at_once(ca, hub, tmp_path, caplog):
+    """As KubeEdge's does in one of ten, measured: the end of the older connection is looked up by the node's name."""
+    caplog.set_level("INFO")
+
+    def patient(low: float, high: float) -> float:
+        """Dice for waits that no test would live to see the end of."""
+        return 1000.0 if (low, high) == (0.5, 1.0) else high
+
+    class Confused(FakeHub):
+        async def _live(self, connection: ServerConnection) -> None:
+            await super()._live(connection) if len(self.connections) != 1 else await self._both(connection)
+
+        async def _both(self, connection: ServerConnection) -> None:
+            self.connections.append(connection)
+            for one in self.connections:
+                one.transport.abort()
+
+    hub = Confused(ca)
+
+    async def main(cloud: FakeCloud) -> None:
+        now = datetime.now(UTC)
+        async with hub.up(hub.context(tmp_path, "127.0.0.1")):
+            edge = Edge(tmp_path, ca, [hub.port], cloud.port, dice=patient)
+            edge.enrolled(start=now - timedelta(seconds=890), end=now + timedelta(seconds=100.5))
+            async with edge.agent():
+                await until(lambda: len(hub.connections) == 3)
+                many = len(hub.keepalives)
+                await until(lambda: len(hub.keepalives) > many + 2)
+                assert len(hub.connections) == 3
+                assert hub.peers[1:] == [edge.files.pair().certificate.serial_number] * 2
+        assert "the hub has ended the newer connection with the older one" in caplog.text
+
+    with running(FakeCloud(ca), ca.server_context(tmp_path, "127.0.0.1")) as cloud:
+        asyncio.run(main(cloud))
+
+
 def test_a_renewal_that_fails_is_tried_again_and_the_old_pair_stays(ca, hub, tmp_path, caplog):
     answers = iter([(500, b"out of order"), (200, b""), (200, b"garbage")])
 

@@ -18,7 +18,7 @@ from edgeward.pki.formats.detect import detect
 from edgeward.pki.formats.item import Item, Kind, leaves, opened
 from edgeward.pki.inspect import asn1_text, compare, describe, text
 from edgeward.pki.verify import NameKind, PeerName, Profile, Question, verify
-from tests.tools import seeds
+from tests.tools import readers_wire, seeds
 
 Read = Callable[[bytes, random.Random], bool]
 
@@ -172,4 +172,7 @@ READERS: dict[str, Reader] = {
     "gateway": Reader(gateway, lambda: _der(*_LOADERS)),
     "path": Reader(path, lambda: seeds.path() | _der(x509.Certificate, x509.CertificateRevocationList)),
     "typed": Reader(typed, lambda: _TYPED),
+    "frames": Reader(readers_wire.frames, readers_wire.framed),
+    "messages": Reader(readers_wire.messages, readers_wire.said),
+    "quic": Reader(readers_wire.quic, readers_wire.packed),
 }

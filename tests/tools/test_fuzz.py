@@ -23,8 +23,19 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_t46_mutated_inputs_are_read_or_refused_quickly_and_nothing_else() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tally = fuzz.run(16_000, seed=20261125, seconds=20)
+        tally = fuzz.run(16_000, seed=20261125, names=("files", "gateway", "path", "typed"), seconds=20)
     assert not tally.failures, tally.failures[0][0]
     assert not tally.slow, f"{tally.slow[0][1]}: {tally.slow[0][0]:.3f} s"
     assert tally.read > tally.inputs // 20
     assert tally.memory_late - tally.memory_early < 64 * 1024
+
+
+@pytest.mark.timeout(120)
+def test_t39_t40_mutated_frames_messages_and_packages_end_a_connection_and_nothing_else() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tally = fuzz.run(9_000, seed=20261125, names=("frames", "messages", "quic"), seconds=10)
+    assert not tally.failures, tally.failures[0][0]
+    assert not tally.slow, f"{tally.slow[0][1]}: {tally.slow[0][0]:.3f} s"
+    assert tally.read > tally.inputs // 20
+    assert tally.memory_late - tally.memory_early < 16 * 1024

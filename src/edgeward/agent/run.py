@@ -164,12 +164,17 @@ class Agent:
             except EdgewardError as error:
                 why = str(error)
             else:
+                took_over = self._live is not None and not self._live.ended.done()
                 self._succeed(connection)
                 ended = await self._hold(connection)
                 if ended is None:
                     continue
                 if connection.settled:
                     backoff.reset()
+                elif took_over:  # a KubeEdge cloud that ends the older one may take the newer one for it
+                    _log.info("the hub has ended the newer connection with the older one (%s); dialling again", ended)
+                    self._live = None
+                    continue
                 why = ended
             attempt += 1
             wait = backoff.wait()
