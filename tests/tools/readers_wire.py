@@ -12,7 +12,8 @@ from edgeward.errors import EdgewardError
 from edgeward.hub.session import classify
 from edgeward.model import bundle, http, message
 from edgeward.transports import quic_frames
-from edgeward.transports.websocket import Limits, Link, WebSocketServer
+from edgeward.transports.websocket import Limits, Link
+from edgeward.transports.websocket_server import WebSocketServer
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 LIMITS = Limits(message=64 * 1024)
