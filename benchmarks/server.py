@@ -1,6 +1,6 @@
 """What one server process spends: CPU for each enrolment, connection and keepalive, and memory for each connection.
 
-    python benchmarks/server.py [--nodes 3000] [--seconds 5]
+    python benchmarks/server.py [--nodes 3000] [--seconds 5] [--steady 60]
 
 Starts a server on loopback with a fresh data directory, drives it with the Go load client beside this file, and prints one table with the
 machine. Times are CPU of the server process, measured from outside; the last column sets them in relation to what the library alone needs
@@ -76,13 +76,16 @@ def main() -> None:
     """Run everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=3000)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5, help="of each run of enrolments")
+    parser.add_argument(
+        "--steady", type=int, default=60, help="seconds of keepalives after those right after connecting"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgeward-bench-") as name:
-        measure(Path(name), options.nodes, options.seconds)
+        measure(Path(name), options.nodes, options.seconds, options.steady)
 
 
-def measure(place: Path, nodes: int, seconds: int) -> None:
+def measure(place: Path, nodes: int, seconds: int, steady: int) -> None:
     """Build, start, drive, print."""
     build_client(place)
     https, hub = free_port(), free_port()
@@ -127,6 +130,8 @@ def measure(place: Path, nodes: int, seconds: int) -> None:
             "2s",
             "-hold",
             "8s",
+            "-steady",
+            f"{steady}s",
         )
         library = (before + library_seconds()) / 2 * 1000
     finally:
@@ -141,7 +146,8 @@ def measure(place: Path, nodes: int, seconds: int) -> None:
         ("enrolment on a new connection", figure(new, "server_cpu")),
         ("enrolment on a kept connection", figure(kept, "server_cpu")),
         ("hub connection (mutual TLS, row looked up)", figure(held.split("connected")[1], "server_cpu")),
-        ("keepalive", figure(held.split("keepalives")[1], "server_cpu")),
+        ("keepalive, soon after connecting", figure(held.split("keepalives")[1], "server_cpu")),
+        ("keepalive, steady state", figure(held.split("\nsteady")[1], "server_cpu")),
     )
     for label, milliseconds in rows:
         print(f"{label:42}{milliseconds:9.3f}{milliseconds / library:11.2f}")

@@ -168,17 +168,19 @@ class Attendance:
         output = session.receive(octets, at)
         if output is not None:
             self._hub._perform(self, output)
-        self._charge(at)
+        wait = session.owed(at)
+        if wait:
+            self._hold(wait)
 
     def trifled(self) -> None:
         """A frame that is no message and costs as much."""
-        self._charge(self._hub.clock())
+        self._hold(self.session.owed(self._hub.clock()))
 
     def resumed(self) -> None:
         """Its pause is over, unless it owes more. Its keepalives may have been waiting unread: that is not held against it."""
         self.session.heard = self._hub.clock()
         self._hub.registry.heard(self)
-        self._charge(self.session.heard, 0)
+        self._hold(self.session.owed(self.session.heard, 0))
 
     def lost(self, fault: str) -> None:
         """The connection is gone."""
@@ -189,8 +191,7 @@ class Attendance:
             self._hub._perform(self, output)
         self.link = None
 
-    def _charge(self, at: float, frames: int = 1) -> None:
-        wait = self.session.owed(at, frames)
+    def _hold(self, wait: float) -> None:
         if wait and self.link is not None:
             self.link.hold(min(wait, LONGEST_HOLD))
 

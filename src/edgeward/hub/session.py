@@ -204,9 +204,10 @@ class Session:
 
     def owed(self, at: float, frames: int = 1) -> float:
         """Charge `frames` to the node's allowance (none: only look). Seconds to wait before reading on, 0 while it keeps to its rate."""
-        self._allowance = min(self._burst, self._allowance + (at - self._at) * self._rate) - frames
+        allowance = self._allowance + (at - self._at) * self._rate
+        self._allowance = allowance = (allowance if allowance < self._burst else self._burst) - frames
         self._at = at
-        return 0.0 if self._allowance >= 0.0 else -self._allowance / self._rate
+        return 0.0 if allowance >= 0.0 else -allowance / self._rate
 
     def _step(
         self, event: Event, at: float, *, message: Message | None = None, cause: Cause | None = None, why: str = ""

@@ -207,7 +207,8 @@ def decode(octets: bytes | bytearray) -> Message:
             message = _strict.decode(octets)
         except msgspec.ValidationError:  # well-formed, but not spelt as we would: an unknown member, other case, null
             return _as_go_reads(octets)
-        _bound_envelope(octets, message.content)
+        if len(octets) > MAX_ENVELOPE:
+            _bound_envelope(octets, message.content)
         return message
     except RecursionError as error:
         raise Unreadable(what="message", why="it is nested too deeply") from error
@@ -216,7 +217,7 @@ def decode(octets: bytes | bytearray) -> Message:
 
 
 def _bound_envelope(octets: bytes | bytearray, content: Raw) -> None:
-    if len(octets) > MAX_ENVELOPE and len(octets) - len(memoryview(content)) > MAX_ENVELOPE:
+    if len(octets) - len(memoryview(content)) > MAX_ENVELOPE:
         raise TooLarge(what="a message without its content", limit=MAX_ENVELOPE)
 
 

@@ -211,15 +211,21 @@ class Connection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        """Octets from an open connection."""
+        """Octets of the upgrade, then of the open connection."""
         if self._closing:
             return
-        if self._held is not None:
+        if self._receiver is None:
+            self._upgrading(data)
+        elif self._held is not None:
             self._backlog += data
         elif len(data) <= SLICE:
             self._feed(data)
         else:
             self._consume(data)
+
+    def _upgrading(self, data: bytes) -> None:
+        """Octets before there is anybody who takes messages."""
+        raise NotImplementedError
 
     def pause_writing(self) -> None:
         """The peer reads more slowly than it is written to; the time it has begins now."""

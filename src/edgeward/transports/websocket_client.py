@@ -51,11 +51,8 @@ class WebSocketClient(Connection):
             self._transport.write(request.serialize())
         self._timer = asyncio.get_running_loop().call_later(self._limits.handshake, self._cut, "it does not answer")
 
-    def data_received(self, data: bytes) -> None:
-        """Octets of the answer, then of the open connection."""
-        if self._receiver is not None:
-            super().data_received(data)
-        elif not self._closing and self._handshake is not None:
+    def _upgrading(self, data: bytes) -> None:
+        if self._handshake is not None:
             self._answer(data, self._handshake)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -70,13 +70,6 @@ class ServerConnection(Connection):
         super().connection_made(transport)
         self._server.requests.start(self, asyncio.get_running_loop())
 
-    def data_received(self, data: bytes) -> None:
-        """Octets of the request head, then of the open connection."""
-        if self._receiver is not None:
-            super().data_received(data)
-        elif not self._closing:
-            self._head(data)
-
     @property
     def silent(self) -> bool:
         """Whether not one octet of the request ever came."""
@@ -86,7 +79,7 @@ class ServerConnection(Connection):
         """The time for the request is over."""
         self._refuse(http.text(408, f"no request within {self._limits.handshake:g} s\n"))
 
-    def _head(self, data: bytes) -> None:
+    def _upgrading(self, data: bytes) -> None:
         seen = max(0, len(self._backlog) - len(END_OF_HEAD))
         self._backlog += data
         end = self._backlog.find(END_OF_HEAD, seen)
