@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec import Raw
@@ -548,6 +548,28 @@ def test_a_node_that_comes_and_goes_faster_than_is_written_ends_where_it_is_and_
     assert here.online_since is not None
     assert story == ["online", *["offline", "online"] * 6]
     assert known.connected_at is not None
+
+
+def test_a_session_ends_with_its_certificate_s_time_and_no_other_does():
+    async def scene(one):
+        at = now()
+        for node, minutes in (("short", 10), ("longer", 20)):
+            await enrol(one.store, node, not_after=at + timedelta(minutes=minutes))
+        short, longer = await one.connect("short"), await one.connect("longer")
+        left = []
+        for minutes in (9, 11, 19, 21):
+            one.hub._now = lambda minutes=minutes: at + timedelta(minutes=minutes)
+            await one.hub.sweep()
+            left.append(sorted(live.node for live in one.hub.online()))
+        again = await (await one.dial(certificate_of("short"))).upgrade("short")
+        codes = await short.closed(), await longer.closed()
+        await one.hub.settle()
+        return left, codes, again, (await one.store.device("short")).offline_cause
+
+    left, codes, again, cause = run(scene)
+    assert left == [["longer", "short"], ["longer"], ["longer"], []]
+    assert (codes, cause) == ((1008, 1008), Cause.EXPIRED)
+    assert again[0] == 403 and "it expired at" in again[1]
 
 
 def test_shutdown_says_goodbye_and_records_it():

@@ -54,12 +54,13 @@ class Claim(NamedTuple):
 class Admitted(NamedTuple):
     """A peer that may open a session.
 
-    `superseded`: the fingerprints of certificates that its arrival revoked. `first`: its certificate (issuer and serial), if this is the
-    first connection with it and that is still to be recorded.
+    `until`: the end of its certificate's time. `superseded`: the fingerprints of certificates that its arrival revoked. `first`: its
+    certificate (issuer and serial), if this is the first connection with it and that is still to be recorded.
     """
 
     node: str
     fingerprint: bytes
+    until: datetime
     superseded: tuple[bytes, ...] = ()
     first: tuple[int, str] | None = None
 
@@ -115,21 +116,22 @@ async def admit(store: Store, claimed: Claim, now: datetime, *, address: str = "
     if claimed.node != row.identity:
         raise WrongIdentity(proven=row.identity, claimed=claimed.node)
     if row.succeeds:
-        return await _succeed(store, claimed, now)
+        return Admitted(
+            row.identity, claimed.fingerprint, row.not_after, superseded=await _succeed(store, claimed, now)
+        )
     first = None if row.connected else (row.issuer_id, row.serial)
-    return Admitted(node=row.identity, fingerprint=claimed.fingerprint, first=first)
+    return Admitted(row.identity, claimed.fingerprint, row.not_after, first=first)
 
 
-async def _succeed(store: Store, claimed: Claim, now: datetime) -> Admitted:
-    """The first connection with a certificate to which others give way."""
+async def _succeed(store: Store, claimed: Claim, now: datetime) -> tuple[bytes, ...]:
+    """The first connection with a certificate to which others give way: their fingerprints."""
     record = await store.certificate(claimed.fingerprint)
     gone = None if record is None else await store.first_connection(record, now, _superseded(record, now))
     if gone is None:  # meanwhile it was revoked, or another connection was faster
         row = await store.presented(claimed.fingerprint, now)
         if row is not None:
             _in_force(row, now)
-    superseded = tuple(one.fingerprint for one in gone or () if one.fingerprint is not None)
-    return Admitted(node=claimed.node, fingerprint=claimed.fingerprint, superseded=superseded)
+    return tuple(one.fingerprint for one in gone or () if one.fingerprint is not None)
 
 
 def _in_force(row: Presented, now: datetime) -> None:

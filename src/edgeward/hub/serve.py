@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from edgeward.errors import Busy, CertificateRefused, EdgewardError, printable
 from edgeward.hub import authorise
-from edgeward.hub.authorise import Claim
+from edgeward.hub.authorise import Admitted, Claim
 from edgeward.hub.courier import Courier, Settlement
 from edgeward.hub.courier import Settings as DeliverySettings
 from edgeward.hub.delivery import EVERYTHING, QUEUED, Wanted, Watch, Watchers
@@ -56,12 +56,16 @@ LONGEST_HOLD = 10.0
 GOODBYE: dict[Cause, tuple[int, str]] = {
     Cause.CLOSED: (1000, ""),
     Cause.REPLACED: (1008, "replaced by a newer connection of this node"),
+    Cause.EXPIRED: (1008, "the node's certificate has expired"),
     Cause.PROTOCOL: (1007, "a message could not be read"),
     Cause.SHUTDOWN: (1001, "the hub is shutting down"),
     Cause.UNKNOWN: (1011, ""),
 }
 """The close frame for each cause (RFC 6455 section 7.4.1). A cause without a line gets none: the connection is cut at once. For a
 revoked node not one octet may go out any more; a silent one would not read it."""
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +148,12 @@ Delivery = Callable[[str, Message], None]
 class Attendance:
     """One node's connection at the hub: receives from its link what the peer sends. Made by `Hub.admit`, live once `opened`."""
 
-    __slots__ = ("_dropped", "_hub", "_reported", "clocked", "epoch", "first", "link", "session")
+    __slots__ = ("_dropped", "_hub", "_reported", "admitted", "clocked", "epoch", "link", "session")
 
-    def __init__(self, hub: "Hub", session: Session, first: tuple[int, str] | None = None) -> None:
+    def __init__(self, hub: "Hub", session: Session, admitted: Admitted) -> None:
         self._hub = hub
         self.session = session
-        self.first = first
+        self.admitted = admitted
         self.link: Link | None = None
         self.clocked = False
         self.epoch = 0
@@ -240,6 +244,7 @@ class Hub:
         self._watchers = Watchers(new_id()[:8])
         self._presence = Presence(store, clock)
         self._flushed = clock()
+        self._first_end = _NEVER  # no certificate of a live session ends before
         self._superseded: deque[tuple[float, tuple[bytes, ...]]] = deque()
         """Certificates that a newer one replaced when it was admitted, and when that was."""
         self._stopped = False
@@ -264,9 +269,10 @@ class Hub:
                 _log.exception("the hub's sweep failed")
 
     async def sweep(self) -> None:
-        """Close silent sessions, and those of replaced certificates whose successor was admitted and never opened its session; when it
-        is time, record when nodes were last seen."""
+        """Close silent sessions, those of expired certificates, and those of replaced ones whose successor was admitted and never opened
+        its session; when it is time, record when nodes were last seen."""
         at = self.clock()
+        self._close_expired(self._now())
         while self._superseded and self._superseded[0][0] <= at - SWEEP:
             self.close_certificates(self._superseded.popleft()[1], Cause.REVOKED)
         for attendance in self.registry.silent(at - self.settings.keepalive):
@@ -275,6 +281,17 @@ class Hub:
             await self.flush()
         self.courier.tick()
         await self.courier.tidy()
+
+    def _close_expired(self, now: datetime) -> None:
+        """Whoever may not connect any more does not stay either."""
+        if now <= self._first_end:
+            return
+        self._first_end = _NEVER
+        for attendance in self.registry:
+            if now > attendance.admitted.until:
+                self._close(attendance, Cause.EXPIRED)
+            else:
+                self._first_end = min(self._first_end, attendance.admitted.until)
 
     async def flush(self) -> None:
         """Record when nodes were last seen, of those heard of since the last time."""
@@ -327,7 +344,7 @@ class Hub:
         self._room_for(claimed)
         settings = self.settings
         session = Session(admitted.node, admitted.fingerprint, self.clock(), rate=settings.rate, burst=settings.burst)
-        return Attendance(self, session, admitted.first)
+        return Attendance(self, session, admitted)
 
     def _room_for(self, claimed: Claim) -> None:
         if self._stopped:
@@ -457,10 +474,11 @@ class Hub:
         if older is not None:
             self._close(older, Cause.REPLACED)
         session, now = attendance.session, self._now()
+        self._first_end = min(self._first_end, attendance.admitted.until)
         session.heard = self.clock()
         if self.neighbours is not None:
             attendance.epoch = self.neighbours.opened(session.node)
-        self._presence.connected(session.node, now, link.address, attendance.epoch, attendance.first)
+        self._presence.connected(session.node, now, link.address, attendance.epoch, attendance.admitted.first)
         self._changed(session.node, now, "online", "", link.address)
         self.courier.opened(session.node, link)
         _log.info("node %s connected from %s", session.node, link.address)

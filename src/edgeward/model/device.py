@@ -18,6 +18,8 @@ class Cause(StrEnum):
     """The same device connected again; the newest session wins."""
     REVOKED = "revoked"
     """Its certificate or the device was revoked."""
+    EXPIRED = "expired"
+    """Its certificate's time ended, and it had not come with a new one."""
     PROTOCOL = "protocol"
     """It broke the protocol: a frame too large, JSON that is none."""
     SHUTDOWN = "shutdown"
