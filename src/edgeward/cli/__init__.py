@@ -78,6 +78,19 @@ def command() -> None:
       edgeward token new --node edge-1 > token
       edgeward join https://cloud.example.com:10002 --token @token --node edge-1
       edgeward agent
+
+    \b
+    A CA of your own, without a server:
+      edgeward ca new --ca-dir root --name 'Example Root CA'
+      edgeward ca new --ca-dir issuing --name 'Example Issuing CA' --intermediate-of root
+      edgeward kit device --ca-dir issuing --node edge-1 --out edge-1
+      edgeward cert sign web.csr --ca-dir issuing --profile server --chain --out web.crt
+      edgeward verify web.crt --ca root/ca.crt --name web.example.com
+
+    \b
+    What is this, and why does it fail:
+      edgeward inspect FILE|HOST:PORT
+      edgeward doctor HOST:PORT
     """
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from edgeward import files
-from edgeward.cli import ca_new, ca_revoke, ca_rotate, offline
+from edgeward.cli import ca_new, ca_revoke, ca_rotate, offline, reading
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
-from edgeward.cli.options import Group, data_option, date, json_option, print_json, read_input, secret
+from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
 from edgeward.errors import AlreadyExists, Unreadable, UsageError
 from edgeward.model.token import Secret
 from edgeward.pki import parse, pem
@@ -72,7 +72,7 @@ def export(data: Path, der: bool, out: Path | None, with_key: bool, password: st
     """
     if with_key and (password is None or der):
         raise click.UsageError("--with-key needs --password @FILE, and PEM")
-    chosen = secret(password, "a password") if with_key and password is not None else Secret("")
+    chosen = Secret(reading.secret(password) or "") if with_key else Secret("")
     if with_key and not chosen.reveal():
         raise UsageError(problem="the password is empty")
     if out is not None and os.path.lexists(out):  # before the key is on its way, and on record
@@ -123,7 +123,7 @@ def import_(
         "key": base64.b64encode(_key(read_input(key, _LIMIT), password)).decode(),
     }
     if pattern is not None and until is not None:
-        body["kubeedge_tokens"] = {"pattern": pattern, "until": date(until).isoformat()}
+        body["kubeedge_tokens"] = {"pattern": pattern, "until": reading.moment(until).isoformat()}
     done = bring(data, body)
     if as_json:
         print_json(done)
@@ -153,6 +153,6 @@ def _key(octets: bytes, password: str | None) -> bytes:
             raise Unreadable(what="private key", why=f"the file has {len(found)} PEM private keys, and one is needed")
         octets = found[0]
     if pkcs8.is_encrypted(octets):
-        given = None if password is None else secret(password, "a password").reveal().encode()
+        given = None if password is None else (reading.secret(password) or "").encode("utf-8", "surrogateescape")
         return pkcs8.encode(pkcs8.decrypt(octets, given))
     return pkcs8.encode(pkcs8.read(octets))

@@ -7,9 +7,9 @@ from pathlib import Path
 from edgeward import app_doctor
 from edgeward.cli import address, reading
 from edgeward.cli.doctor import Asked
-from edgeward.cli.options import secret
 from edgeward.errors import UsageError, printable
 from edgeward.model.diagnosis import Diagnosis, Section
+from edgeward.model.token import Secret
 from edgeward.pki.formats.item import Kind, of_kind
 from edgeward.services.doctor import live, mine, picture, trace
 from edgeward.services.doctor.case import Trust
@@ -28,7 +28,9 @@ def examine(asked: Asked) -> Diagnosis:
         trust=_trust(asked),
         mine=ours.mine,
         node=asked.node or "",
-        token=secret(asked.token, "a token") if asked.token is not None else None,
+        token=Secret((reading.secret(asked.token, option="--token") or "").strip())
+        if asked.token is not None
+        else None,
         connect=asked.connect,
         before=ours.findings,
     )

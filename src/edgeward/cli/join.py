@@ -11,7 +11,8 @@ import click
 
 from edgeward.agent.join import Joined, join
 from edgeward.app_directory import program
-from edgeward.cli.options import json_option, print_json, secret
+from edgeward.cli import reading
+from edgeward.cli.options import json_option, print_json
 from edgeward.model.token import JoinToken
 
 
@@ -47,7 +48,7 @@ def command(  # one for each option
       ssh cloud edgeward token new --node edge-1 | edgeward join --token - --node edge-1
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    wanted = JoinToken.parse(secret(token, "a token").reveal())
+    wanted = JoinToken.parse((reading.secret(token, option="--token") or "").strip())
     place = directory or agents_home() / node
     joined = asyncio.run(join(place, wanted, node=node, url=url, hub=hub, quic=quic, now=datetime.now(UTC)))
     if as_json:

@@ -12,7 +12,8 @@ import click
 from edgeward import app, files
 from edgeward.cli import kubeedge_sources as sources
 from edgeward.cli.client import Client
-from edgeward.cli.options import Group, data_option, date, json_option, print_json
+from edgeward.cli.options import Group, data_option, json_option, print_json
+from edgeward.cli.reading import moment
 from edgeward.cli.reading import secret as password_of
 from edgeward.errors import AlreadyExists, NotRunning, UsageError
 from edgeward.pki.formats import kubernetes
@@ -113,11 +114,11 @@ def _terms(
         raise click.UsageError("--accept-kubeedge-tokens and --until go together")
     body: dict[str, Any] = {}
     if adopt_until is not None:
-        body["adopt_until"] = None if adopt_until == "off" else date(adopt_until).isoformat()
+        body["adopt_until"] = None if adopt_until == "off" else moment(adopt_until).isoformat()
     if allow_legacy_identity is not None:
         body["allow_legacy_identity"] = allow_legacy_identity
     if pattern is not None and until is not None:
-        body["kubeedge_tokens"] = {"pattern": pattern, "until": date(until).isoformat()}
+        body["kubeedge_tokens"] = {"pattern": pattern, "until": moment(until).isoformat()}
     return body
 
 

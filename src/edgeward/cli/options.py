@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read: the data directory, secrets, durations."""
+"""Options that several commands share, and how their values are read: the data directory, durations, JSON."""
 
 import json
 import os
@@ -13,13 +13,10 @@ import click
 import msgspec
 
 from edgeward.errors import UsageError
-from edgeward.model.token import Secret
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 SOCKET = "admin.sock"
-
-_MAX_SECRET = 64 * 1024
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -79,33 +76,6 @@ def duration(text: str) -> timedelta:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError as error:
         raise UsageError(problem=f"{text!r} is longer than any time span here") from error
-
-
-def date(text: str) -> datetime:
-    """A date (`2026-12-31`) or an RFC 3339 moment as aware UTC. Raises `UsageError`."""
-    try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(problem=f"{text!r} is not a date; write 2026-12-31 or 2026-12-31T12:00:00Z") from error
-    try:
-        return parsed.astimezone()  # without a zone it is one of this machine's
-    except (OverflowError, ValueError, OSError) as error:
-        raise UsageError(problem=f"{text!r} is out of range") from error
-
-
-def secret(value: str, what: str) -> Secret:
-    """The secret that an option names: `@FILE`, `-` for standard input, or, with a warning, the text itself."""
-    if value == "-":
-        return Secret(sys.stdin.readline().strip())
-    if value.startswith("@"):
-        # links and pipes are how shells and orchestrators hand over secrets: whoever typed the name means what is there
-        return Secret(read_input(value[1:], _MAX_SECRET)[:_MAX_SECRET].decode("utf-8", "replace").strip())
-    click.echo(
-        f"{click.style('warning:', fg='yellow')} {what} on the command line is visible to every user of this machine;"
-        " write @FILE or - instead",
-        err=True,
-    )
-    return Secret(value.strip())
 
 
 def read_input(path: str, limit: int) -> bytes:

@@ -63,7 +63,12 @@ class Lock:
             return cls(password=None, clear=True)
         typed = reading.secret(password, option=option)
         if typed is None:
-            typed = reading.asked("password for the new file", twice=True, option=option)
+            typed = reading.asked(
+                "password for the new file",
+                twice=True,
+                option=option,
+                or_clear="; --no-password writes it in the clear",
+            )
         if not typed:
             raise UsageError(problem="the password is empty; to write the key in the clear say --no-password")
         return cls(password=typed, scrypt=scrypt)

@@ -14,8 +14,8 @@ from edgeward.errors import EdgewardError, InputError, PasswordNeeded, TooLarge,
 from edgeward.pki.formats.detect import MAX_INPUT, detect
 from edgeward.pki.formats.item import Item, Kind
 
-MAX_PASSWORD = 4 * 1024
-"""Octets of a password file: its first line counts."""
+MAX_SECRET = 64 * 1024
+"""Octets of a file with a password or a token: its first line counts."""
 
 MAX_FILES = 10_000
 """Files of one directory that are looked at."""
@@ -40,6 +40,35 @@ class In(InputError):
     def code(self) -> str:
         """The code of the error itself: the name in front changes nothing."""
         return self.error.code
+
+
+class IsDirectory(UsageError):
+    """A directory where a file belongs. Of a CA's directory, the CA's certificate was meant."""
+
+    sentence = "{name} is a directory"
+    remedy = "name a file in it: {meant}"
+
+    def __init__(self, name: str) -> None:
+        certificate = Path(name) / "ca.crt"
+        super().__init__(name=name, meant=certificate if certificate.is_file() else f"ls {name}")
+
+
+class NotThere(Unavailable):
+    """A file that is not there, or may not be read."""
+
+    sentence = "{name}: {why}"
+    remedy = "{near}"
+
+
+def near(name: str) -> str:
+    """What to do about a file `name` that is not there: the one beside it whose name is most like it, if any."""
+    path = Path(name)
+    try:
+        beside = [one.name for one in path.parent.iterdir()] if not os.path.lexists(name) else []
+    except (OSError, ValueError):
+        beside = []
+    like = import_module("difflib").get_close_matches(path.name, beside, 1)
+    return f"did you mean {path.parent / like[0]}?" if like else ""
 
 
 def _next(name: str, error: EdgewardError) -> str:
@@ -69,13 +98,13 @@ def octets(name: str, limit: int = MAX_INPUT) -> bytes:
         try:
             with Path(name).open("rb") as file:
                 if stat.S_ISDIR(os.fstat(file.fileno()).st_mode):
-                    raise UsageError(problem=f"{name} is a directory")
+                    raise IsDirectory(name)
                 data = file.read(limit + 1)
         except IsADirectoryError as error:
-            raise UsageError(problem=f"{name} is a directory") from error
+            raise IsDirectory(name) from error
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            raise Unavailable(problem=f"{name}: {why.lower()}") from error
+            raise NotThere(name=name, why=why.lower(), near=near(name)) from error
     if len(data) > limit:
         raise TooLarge(what=name, limit=limit)
     return data
@@ -130,13 +159,16 @@ def secret(text: str | None, *, option: str = "--password") -> str | None:
     `env:NAME`, or the text itself, with a warning, because other users of the machine see it in the list of
     processes.
 
-    None stays None. Raises `UsageError` for an unset variable or a file that is empty.
+    None stays None. Raises `UsageError` for an unset variable, and for a file that is no text or begins like a PEM file, whose first line
+    everybody knows.
     """
     if text is None:
         return None
     if text.startswith("@") or text == "-":
-        data = octets("-" if text == "-" else text[1:], MAX_PASSWORD)
+        data = sys.stdin.buffer.readline(MAX_SECRET) if text == "-" else octets(text[1:], MAX_SECRET)
         line = data.split(b"\n", 1)[0].removesuffix(b"\r")
+        if line.startswith(b"-----BEGIN") or b"\0" in line:
+            raise NotASecret(option=option, name="standard input" if text == "-" else text[1:])
         return line.decode("utf-8", "surrogateescape")
     if text.startswith("env:"):
         value = os.environ.get(text[4:])
@@ -144,13 +176,20 @@ def secret(text: str | None, *, option: str = "--password") -> str | None:
             raise UsageError(problem=f"{option}: the environment variable {text[4:]} is not set")
         return value
     sys.stderr.write(
-        f"warning: {option}: a secret on the command line is seen by everybody on this machine; use @FILE\n"
+        f"warning: {option}: a secret on the command line is seen by everybody on this machine; use @FILE or -\n"
     )
     return text
 
 
+class NotASecret(UsageError):
+    """A file that is something else, given where the file with a password or a token belongs."""
+
+    sentence = "{option}: {name} holds no password or token, but something else"
+    remedy = "put the password alone into a file of its own: {option} @FILE"
+
+
 def moment(text: str | None) -> datetime:
-    """The time of `--at` as aware UTC, which it is where it names no zone; now for None. Raises `UsageError`."""
+    """A date or a time as aware UTC, which it is where it names no zone; now for None. Raises `UsageError`."""
     if text is None:
         return datetime.now(UTC)
     try:
@@ -166,13 +205,13 @@ class NewPasswordNeeded(PasswordNeeded):
     """Something secret is to be written, and nothing says under which password."""
 
     sentence = "the output is encrypted and no password was given"
-    remedy = "put a password in a file and give it with {option} @FILE"
+    remedy = "put a password in a file and give it with {option} @FILE{or_clear}"
 
 
-def asked(prompt: str, *, twice: bool = False, option: str = "--password") -> str:
+def asked(prompt: str, *, twice: bool = False, option: str = "--password", or_clear: str = "") -> str:
     """A password typed by the person at the terminal. Raises `PasswordNeeded` where there is no terminal."""
     if not sys.stdin.isatty():
-        raise NewPasswordNeeded(option=option) if twice else PasswordNeeded(what="the input")
+        raise NewPasswordNeeded(option=option, or_clear=or_clear) if twice else PasswordNeeded(what="the input")
     getpass = import_module("getpass").getpass
     typed = str(getpass(f"{prompt}: ", stream=sys.stderr))
     if twice and getpass(f"{prompt} again: ", stream=sys.stderr) != typed:

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from edgeward import app, app_shared, app_workers, config
-from edgeward.cli.options import data_option, date, default_data
+from edgeward.cli import reading
+from edgeward.cli.options import data_option, default_data
 from edgeward.services.kubeedge_tokens import Acceptance
 
 
@@ -81,7 +82,7 @@ def command(
     """
     if (pattern is None) != (until is None):
         raise click.UsageError("--accept-kubeedge-tokens and --until go together")
-    acceptance = None if pattern is None or until is None else Acceptance(pattern=pattern, until=date(until))
+    acceptance = None if pattern is None or until is None else Acceptance(pattern=pattern, until=reading.moment(until))
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from importlib import import_module
@@ -47,13 +47,22 @@ _MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.
 _MOST_REJECTED = 8  # lines of rejected paths shown to a person; --json has them all
 
 
+class NotThere(UsageError):
+    """A file that is not there, or cannot be read."""
+
+    sentence = "{name}: {why}"
+    remedy = "{near}"
+
+
 def read_file(path: str) -> bytes:
     """The octets of a file, or of standard input for `-`."""
     try:
         with click.open_file(path, "rb") as stream:
             octets: bytes = stream.read(MAX_FILE + 1)
+    except IsADirectoryError as error:
+        raise reading.IsDirectory(path) from error
     except OSError as error:
-        raise UsageError(problem=f"{path}: {error.strerror or error}") from error
+        raise NotThere(name=path, why=(error.strerror or str(error)).lower(), near=reading.near(path)) from error
     if len(octets) > MAX_FILE:
         raise TooLarge(what=path, limit=MAX_FILE)
     return octets
@@ -197,23 +206,35 @@ def _rejected(rejected: tuple[Rejected, ...]) -> Iterable[str]:
         yield f"  and {len(rejected) - _MOST_REJECTED} more (see --json)"
 
 
-def render(verdict: Verdict, question: Question, now: datetime) -> str:
-    """The verdict for a person: the answer, the path as a tree, the checks, and what was rejected."""
+_ASKED = {"name", "revocation"}
+"""Checks that are there because somebody asked for them: what they found is said, also when it is good."""
+
+
+def render(verdict: Verdict, question: Question, now: datetime, *, every: bool = False) -> str:
+    """The verdict for a person: the answer, the path as a tree, what was wrong, left out or asked for (`every`: each check), and what was
+    rejected."""
     answer = click.style("valid", fg="green") if verdict.valid else click.style("not valid", fg="red")
     about = "for any purpose" if question.purpose is Purpose.ANY else f"for {question.purpose.value} authentication"
     lines = [f"{answer} {about} at {now:%Y-%m-%d %H:%M:%S} UTC (profile {question.profile.value})", ""]
     lines += [*_tree(verdict.path), ""]
     for check in verdict.failures:
         lines += _line(check)
-    forms = [check for check in verdict.checks if check.id.startswith("form-") and check.outcome is Outcome.PASS]
     for check in verdict.checks:
-        if check not in forms and check.outcome is not Outcome.FAIL:
-            lines += _line(check)
-    if forms:
-        lines.append(f"  {click.style('✓', fg='green')} {len(forms)} rules of form are kept (see --json)")
+        passed = check.outcome is Outcome.PASS
+        if every or (check.id in _ASKED if passed else check.outcome is not Outcome.FAIL):
+            lines += [] if check.outcome is Outcome.FAIL else _line(check)
+    rest = [check for check in verdict.checks if check.outcome is Outcome.PASS and check.id not in _ASKED]
+    if rest and not every:
+        lines.append(f"  {click.style('✓', fg='green')} {_counted(rest)} (each one: --all)")
     if verdict.rejected:
         lines += ["", "not used:", *_rejected(verdict.rejected)]
     return "\n".join(lines)
+
+
+def _counted(checks: Sequence[Check]) -> str:
+    """What was checked, in a line: signatures, validity, …"""
+    kinds = dict.fromkeys("form" if check.id.startswith("form-") else check.id.replace("-", " ") for check in checks)
+    return f"{len(checks)} checks passed: {', '.join(kinds)}"
 
 
 def _as_json(verdict: Verdict, question: Question, now: datetime) -> str:
@@ -288,9 +309,10 @@ def _values(choices: type[StrEnum]) -> list[str]:
 @click.option("--no-any-policy", is_flag=True, help="anyPolicy in a certificate stands for nothing.")
 @click.option("--max-intermediates", type=click.IntRange(min=0), metavar="N", help="The most intermediate CAs.")
 @click.option("--strict-wildcards", is_flag=True, help="With webpki: no wildcards for all customers of a hoster.")
+@click.option("--all", "every", is_flag=True, help="Show every check, also those that passed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.pass_context
-def command(context: click.Context, /, leaf: str, as_json: bool, at: str | None, **options: Any) -> None:
+def command(context: click.Context, /, leaf: str, as_json: bool, every: bool, at: str | None, **options: Any) -> None:
     """Check the certificate in LEAF and say which rule it breaks: a file in PEM, DER, PKCS#7, PKCS#12 or JKS, `-` for standard input, or
     HOST:PORT for what a live server sends.
 
@@ -306,5 +328,5 @@ def command(context: click.Context, /, leaf: str, as_json: bool, at: str | None,
         if error.hint:
             click.echo(f"hint: {error.hint}", err=True)
         context.exit(error.exit_status)
-    click.echo(_as_json(verdict, question, now) if as_json else render(verdict, question, now))
+    click.echo(_as_json(verdict, question, now) if as_json else render(verdict, question, now, every=every))
     context.exit(0 if verdict.valid else 1)

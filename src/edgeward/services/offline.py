@@ -108,6 +108,13 @@ class NoCa(NotFound):
     remedy = "make one: edgeward ca new --ca-dir {name} --name 'Example Root CA'"
 
 
+class HasCa(AlreadyExists):
+    """A directory with a CA in it, where one was to be made. Its key is not overwritten."""
+
+    sentence = "a CA in {name} exists already"
+    remedy = "sign with it: edgeward cert sign CSR --ca-dir {name}; or make the new one in another directory"
+
+
 class IsAuthority(UsageError):
     """The data directory of an authority, whose devices have a standing that an offline signature would pass by."""
 
@@ -142,7 +149,7 @@ class OfflineCa:
         """Make the CA: self-signed, or signed by the CA `under`. `crl_urls`: as for `publish_lists`. Raises `AlreadyExists` when there is
         one."""
         if await self._active() is not None:
-            raise AlreadyExists(what="a CA in", name=self._place)
+            raise HasCa(name=self._place)
         ref = self._keys.create(algorithm)
         key = self._keys.signer(ref)
         asked = csr.asked_by_key(key.public_key())
