@@ -1,5 +1,6 @@
-"""`edgeward.client` against a server that has the right certificate and answers whatever it likes: an answer or an error, no traceback."""
+"""Both clients against a server that has the right certificate and answers whatever it likes: an answer or an error, no traceback."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -10,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgeward import client as module
-from edgeward import testing
+from edgeward import client, client_async, testing
 from edgeward.client import Answered, Client
 from edgeward.errors import EdgewardError, TooLarge, Unreachable
 
@@ -30,6 +30,8 @@ ANSWERS = {
     "an event that is no UTF-8": OK + b"event: message\ndata: \xff\n\n",
     "an event that is none": OK + b"event: message\ndata: {}\n\n",
     "depth": OK + b"[" * 100_000,
+    "an upgrade": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nxyz",
+    "an id that is no header": OK + "id: \u2603\nevent: gap\n\n".encode(),
     "a redirect": b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n" + _CLOSE,
     "a length that is too large": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n" + _CLOSE + b"{}",
     "a length that is not met": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n" + _CLOSE + b"{}",
@@ -43,7 +45,20 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "call": lambda client: client.call("GET", "/v1/nodes"),
     "stream": lambda client: next(client.stream("/v1/messages")),
     "subscribe": lambda client: next(client.subscribe(again=False)),
+    "async typed": lambda client: awaited(client, lambda one: one.nodes()),
+    "async call": lambda client: awaited(client, lambda one: one.call("GET", "/v1/nodes")),
+    "async subscribe": lambda client: awaited(client, lambda one: anext(one.subscribe(again=False))),
 }
+
+
+def awaited(blocking: Client, ask: Callable[[client_async.Client], Any]) -> Any:
+    """What the asynchronous client of the same server is answered."""
+
+    async def whole() -> Any:
+        one = client_async.Client(server=f"https://{blocking.address}", operator=blocking.operator, timeout=10)  # type: ignore[attr-defined]
+        return await ask(one)
+
+    return asyncio.run(whole())
 
 
 @contextlib.contextmanager
@@ -66,15 +81,17 @@ def answering(directory: Path, answer: bytes) -> Iterator[Client]:
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=serve, args=(listening,), daemon=True).start()
-        yield Client(server=f"https://127.0.0.1:{listening.getsockname()[1]}", operator=directory, timeout=10)
+        one = Client(server=f"https://127.0.0.1:{listening.getsockname()[1]}", operator=directory, timeout=10)
+        one.operator = directory  # type: ignore[attr-defined]
+        yield one
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_whatever_a_server_answers_is_an_answer_or_an_error(tmp_path: Path, answer: str, call: str) -> None:
-    with answering(tmp_path, ANSWERS[answer]) as client:
+    with answering(tmp_path, ANSWERS[answer]) as one:
         try:
-            CALLS[call](client)
+            CALLS[call](one)
         except EdgewardError as error:
             assert str(error).isprintable()
             assert error.exit_status != 0
@@ -82,16 +99,17 @@ def test_whatever_a_server_answers_is_an_answer_or_an_error(tmp_path: Path, answ
 
 def test_t51_the_words_of_a_server_move_no_cursor(tmp_path: Path) -> None:
     hostile = rb'{"status":400,"title":"\u001b[2J\u009b31m","hint":"\u001b]0;x\u0007","exit_status":0}'
-    with answering(tmp_path, NO + hostile) as client, pytest.raises(Answered) as caught:
-        client.nodes()
+    with answering(tmp_path, NO + hostile) as one, pytest.raises(Answered) as caught:
+        one.nodes()
     assert str(caught.value).isprintable() and caught.value.hint.isprintable()
     assert caught.value.exit_status == 1, "a refusal is no success, whatever the server says"
 
 
 def test_an_answer_and_an_event_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_ANSWER", 1000)
-    monkeypatch.setattr(module, "MAX_LINE", 1000)
+    for module in (client, client_async):
+        monkeypatch.setattr(module, "MAX_ANSWER", 1000)
+        monkeypatch.setattr(module, "MAX_LINE", 1000)
     for call in CALLS.values():
-        with answering(tmp_path, OK + b"x" * 2000) as client, pytest.raises((TooLarge, Unreachable)) as caught:
-            call(client)
+        with answering(tmp_path, OK + b"x" * 2000) as one, pytest.raises((TooLarge, Unreachable)) as caught:
+            call(one)
         assert isinstance(caught.value, TooLarge)
