@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from services import Nats, Postgres, cpu, free_port, memory
+from services import Nats, Postgres, children, cpu, free_port, memory
 
 HERE = Path(__file__).parent
 
@@ -50,9 +50,13 @@ def say(text: str) -> None:
 class Hub:
     """The server under test, over its lives."""
 
-    def __init__(self, place: Path, workers: int, database: str, bus: str) -> None:
+    def __init__(self, place: Path, options: argparse.Namespace, database: str, bus: str) -> None:
+        workers = options.workers
         self.data = place / "data"
         self.https, self.port = free_port(), free_port()
+        if options.config is not None:
+            self.data.mkdir(mode=0o700)
+            shutil.copy(options.config, self.data / "edgeward.toml")
         self._database = database
         self._log = (place / "server.log").open("ab")
         self.environment = os.environ | {"EDGEWARD_PASSPHRASE": secrets.token_urlsafe(16)}
@@ -79,12 +83,18 @@ class Hub:
 
     def end(self, number: int) -> float:
         """End it, its workers included; the seconds that it took."""
-        began, before = time.monotonic(), self.cpu
+        began, before, workers = time.monotonic(), self.cpu, children(self.process.pid)
         self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            for one in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, number)
         while self.process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.2)
             before = max(before, self._spent + cpu(self.process.pid))
+        while any(Path(f"/proc/{one}").exists() for one in workers):
+            time.sleep(0.02)
         self._spent = before
         return time.monotonic() - began
 
@@ -204,7 +214,7 @@ class Site:
             for one in self._others.values():
                 closing.callback(one.stop)
         urls = [one.url for one in self._others.values()] or ["", ""]
-        self.hub = Hub(place, options.workers, *urls)
+        self.hub = Hub(place, options, *urls)
         closing.callback(lambda: self.hub.end(signal.SIGTERM if self.hub.process.poll() is None else signal.SIGKILL))
         say("the hub serves")
         token = place / "token"
@@ -398,6 +408,7 @@ def main() -> int:
     parser.add_argument(
         "--patience", type=float, default=0.02, help="seconds for each node, after which a part is given up"
     )
+    parser.add_argument("--config", type=Path, help="an edgeward.toml for the server")
     parser.add_argument("--log", action="store_true", help="print what the server logged")
     options = parser.parse_args()
     if shutil.which("go") is None:

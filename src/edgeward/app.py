@@ -104,6 +104,7 @@ class Wanted:
     bus: str | None = None
     worker: int | None = None
     """Which one of several processes this is that share a data directory and the ports; None: the only one."""
+    inherited: tcp.Inherited = tcp.NOTHING
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -368,10 +369,10 @@ class Server:
         hub = self._tls(Listener.HUB, sessions, tls_limits, mutual=True)
         listen, wanted = services.settings.listen, self._wanted
         address = wanted.listen if wanted.listen is not None else listen.address
-        https_port = await self._listen(
-            https, address, listen.https_port if wanted.https_port is None else wanted.https_port
-        )
-        hub_port = await self._listen(hub, address, listen.hub_port if wanted.hub_port is None else wanted.hub_port)
+        https_port = listen.https_port if wanted.https_port is None else wanted.https_port
+        hub_port = listen.hub_port if wanted.hub_port is None else wanted.hub_port
+        https_port = await self._listen(https, address, https_port, wanted.inherited.https)
+        hub_port = await self._listen(hub, address, hub_port, wanted.inherited.hub)
         services.ports = (https_port, hub_port)
         quic_port = listen.quic_port if wanted.quic_port is None else wanted.quic_port
         if quic_port is not None and not wanted.worker:  # one socket: a connection that migrates must find its process
@@ -394,19 +395,17 @@ class Server:
         self._handshakes(failure)
         self._services.failures.handshake(name, failure)
 
-    async def _listen(self, factory: Callable[[], asyncio.Protocol], address: str, port: int) -> int:
+    async def _listen(
+        self, factory: Callable[[], asyncio.Protocol], address: str, port: int, inherited: Sequence[int] = ()
+    ) -> int:
+        backlog = self._wanted.inherited.backlog or self._services.settings.listen.backlog
+        shared = self._wanted.worker is not None
         try:
-            server = await tcp.listen(
-                factory,
-                address,
-                port,
-                backlog=self._services.settings.listen.backlog,
-                shared=self._wanted.worker is not None,
-            )
+            servers = await tcp.listen(factory, address, port, backlog=backlog, shared=shared, inherited=inherited)
         except OSError as error:
             raise CannotListen(address=f"{address or '*'}:{port}", why=explain_connecting(error)) from error
-        self._listeners.append(server)
-        bound: int = server.sockets[0].getsockname()[1]
+        self._listeners += servers
+        bound: int = servers[0].sockets[0].getsockname()[1]
         return bound
 
     async def _listen_for_quic(self, address: str, port: int, limits: websocket.Limits, handshakes: TlsLimits) -> int:

@@ -1,11 +1,16 @@
 """Several processes behind one pair of ports: a parent that starts them, starts one again that died, and passes signals on.
 
-The kernel spreads new connections over the workers, which all listen on the same ports (SO_REUSEPORT). To each other they are replicas
-like any on other machines. Worker 0 has the operators' socket. A worker whose parent is gone ends as well: its standard input ends.
+The kernel spreads new connections over the workers, each of which has its own sockets on the same ports (SO_REUSEPORT). The parent makes
+these sockets before it starts the first worker, and keeps them: a fleet that comes back after a restart is spread over all workers
+from the first node on, whichever is ready first, and one whose worker is being started again waits for a moment instead of being refused.
+
+To each other workers are replicas like any on other machines. Worker 0 has the operators' socket. A worker whose parent is gone ends as
+well: its standard input ends.
 """
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import signal
 import socket
@@ -18,6 +23,7 @@ from pathlib import Path
 from edgeward import config
 from edgeward.app_directory import DataDirectory
 from edgeward.errors import CannotListen, UsageError
+from edgeward.transports import tcp
 from edgeward.transports.reasons import explain_connecting
 
 _log = logging.getLogger(__name__)
@@ -27,6 +33,9 @@ READY = 120.0
 
 SHORT_LIFE = 10.0
 """Seconds. A worker that lived for less is started again later and later."""
+
+LONGEST_WAIT = 1.0
+"""Seconds of a pause for which new connections wait for their worker; in a longer one the others get them."""
 
 LONGEST_PAUSE = 10.0
 """Seconds before a worker is started again that dies at once each time."""
@@ -44,6 +53,7 @@ class Crew:
     address: str
     https_port: int
     hub_port: int
+    backlog: int
     options: Sequence[str]
     environment: Mapping[str, str]
 
@@ -70,21 +80,23 @@ async def supervise(crew: Crew, once: Sequence[str]) -> int:
     stopped = asyncio.Event()
     try:
         with _reserved(crew.address, crew.https_port) as https, _reserved(crew.address, crew.hub_port) as hub:
-            ports = ["--https-port", str(https), "--hub-port", str(hub)]
-            workers = [_Worker(n, crew, ports, directory.path, stopped) for n in range(crew.workers)]
+            workers = [_Worker(n, crew, (https, hub), directory.path, stopped) for n in range(crew.workers)]
+            for one in workers:
+                one.listen()
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, stopped.set)
             loop.add_signal_handler(signal.SIGHUP, _pass_on, workers)
-            first, others = workers[0], workers[1:]
             # the first one makes what is not there yet: the schema, the CA, the certificate
-            status = await first.begin(once)
+            status = await workers[0].begin(once)
             if status is not None:
                 return status
             tasks = [asyncio.ensure_future(one.keep()) for one in workers]
             _log.info("%d workers share ports %d and %d", crew.workers, https, hub)
             await stopped.wait()
-            _log.info("stopping %d workers", 1 + len(others))
+            _log.info("stopping %d workers", len(workers))
+            for one in workers:
+                one.listen_no_more()
             await asyncio.gather(*tasks)
             return 0
     finally:
@@ -99,13 +111,32 @@ def _pass_on(workers: "Sequence[_Worker]") -> None:
 class _Worker:
     """One process, and the next one in its place."""
 
-    def __init__(self, number: int, crew: Crew, ports: Sequence[str], directory: Path, stopped: asyncio.Event) -> None:
+    def __init__(
+        self, number: int, crew: Crew, ports: tuple[int, int], directory: Path, stopped: asyncio.Event
+    ) -> None:
         self._number = number
         self._crew = crew
         self._ports = ports
+        self._backlog = tcp.share_of(crew.backlog, crew.workers)
+        self._sockets: list[list[socket.socket]] = []
         self._socket = directory / (f"admin-{number}.sock" if number else "admin.sock")
         self._stopped = stopped
         self._process: asyncio.subprocess.Process | None = None
+
+    def listen(self) -> None:
+        """Take its share of connections from now on; they wait until it is there. Raises `CannotListen`."""
+        address = self._crew.address
+        for port in () if self._sockets else self._ports:
+            try:
+                self._sockets.append(tcp.shares(address, port, self._backlog))
+            except OSError as error:
+                raise CannotListen(address=f"{address or '*'}:{port}", why=explain_connecting(error)) from error
+
+    def listen_no_more(self) -> None:
+        """Leave connections to the other workers, or have them refused."""
+        for one in itertools.chain(*self._sockets):
+            one.close()
+        self._sockets = []
 
     def send(self, number: int) -> None:
         """Pass a signal on."""
@@ -138,6 +169,8 @@ class _Worker:
                 await self._end(ended)
                 break
             pause = min(pause * 2, LONGEST_PAUSE) if time.monotonic() - began < SHORT_LIFE else 0.1
+            if pause > LONGEST_WAIT:
+                self.listen_no_more()
             _log.error("worker %d %s; it is started again", self._number, _how(ended.result()))
             await asyncio.wait([stopping], timeout=pause)
         stopping.cancel()
@@ -145,7 +178,12 @@ class _Worker:
     async def _start(self, once: Sequence[str] = ()) -> asyncio.subprocess.Process:
         script = Path(sys.argv[0])
         program = [str(script)] if script.name == "edgeward" else ["-m", "edgeward"]
-        command = [sys.executable, *program, "up", "--data", str(self._crew.data), *self._ports]
+        self.listen()
+        https, hub = self._ports
+        ports = ["--https-port", str(https), "--hub-port", str(hub)]
+        at_https, at_hub = (tuple(one.fileno() for one in sockets) for sockets in self._sockets)
+        inherited = str(tcp.Inherited(at_https, at_hub, self._backlog))
+        command = [sys.executable, *program, "up", "--data", str(self._crew.data), *ports, "--inherited", inherited]
         self._process = await asyncio.create_subprocess_exec(
             *command,
             *self._crew.options,
@@ -154,6 +192,7 @@ class _Worker:
             str(self._number),
             stdin=asyncio.subprocess.PIPE,  # it ends when we do
             env=dict(self._crew.environment),
+            pass_fds=(*at_https, *at_hub),
         )
         return self._process
 

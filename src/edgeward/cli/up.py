@@ -13,6 +13,7 @@ from edgeward import app, app_shared, app_workers, config
 from edgeward.cli import reading
 from edgeward.cli.options import data_option, default_data
 from edgeward.services.kubeedge_tokens import Acceptance
+from edgeward.transports import tcp
 
 
 @click.command()
@@ -57,6 +58,9 @@ from edgeward.services.kubeedge_tokens import Acceptance
 )
 @click.option("--worker", type=click.IntRange(min=0), hidden=True)
 @click.option(
+    "--inherited", default="/", hidden=True, help="Descriptors of sockets for enrolment and the hub: 5,6/7,8."
+)
+@click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
 @data_option
@@ -67,6 +71,7 @@ def command(
     until: str | None,
     log_level: str,
     workers: int | None,
+    inherited: str,
     **listen: Any,
 ) -> None:
     """Run the authority: enrolment on port 10002, the hub on port 10000, administration on a Unix socket in the data directory.
@@ -100,7 +105,10 @@ def command(
             once = [part for name in listen["advertise"] for part in ("--advertise", name)]
             once += [] if pattern is None or until is None else ["--accept-kubeedge-tokens", pattern, "--until", until]
             sys.exit(asyncio.run(app_workers.supervise(crew, once)))
-    wanted = app.Wanted(data=data, passphrase_file=passphrase_file, kubeedge_tokens=acceptance, **listen)
+    sockets = tcp.Inherited.parse(inherited)
+    wanted = app.Wanted(
+        data=data, passphrase_file=passphrase_file, kubeedge_tokens=acceptance, inherited=sockets, **listen
+    )
     with asyncio.Runner(loop_factory=app.new_loop) as runner:
         runner.run(app.serve(wanted, os.environ, ready=_announce))
 
@@ -124,6 +132,7 @@ def _crew(
         address=address,
         https_port=settings.https_port if listen["https_port"] is None else listen["https_port"],
         hub_port=settings.hub_port if listen["hub_port"] is None else listen["hub_port"],
+        backlog=settings.backlog,
         options=options,
         environment=environment,
     )
