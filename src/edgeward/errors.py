@@ -464,6 +464,14 @@ class HandshakeFailed(Unavailable):
         return _ask_the_doctor(self._shown["address"])
 
 
+class ServerNotTrusted(HandshakeFailed):
+    """A server whose certificate leads to no CA that this end trusts."""
+
+    @property
+    def hint(self) -> str:
+        return "if its CA was replaced while this node was away, join again with a new token: edgeward token new --node NAME"
+
+
 class ServerFailing(Unavailable):
     """A server answered our request by saying that it cannot do it now (5xx), or with something that is no answer to it."""
 

@@ -40,6 +40,10 @@ class Site:
     def agent(self, node: str) -> "subprocess.Popen[bytes]":
         return self.server.home.start("agent", "--dir", self.place / node, log=self.place / f"{node}.log")
 
+    def said(self, node: str) -> str:
+        """The log of its agent."""
+        return (self.place / f"{node}.log").read_text()
+
     def told(self, node: str) -> dict[str, object]:
         """The first finding about it."""
         findings = self.server.run("why", node, "--json").json["findings"]
@@ -68,6 +72,14 @@ def test_an_agent_that_was_away_is_told_of_and_let_back_by_the_command_given(sit
         assert found["id"] == "node-distrusts-ca"
         command = str(found["remedies"][0]["command"])  # type: ignore[index]
         assert command == "edgeward token new --node edge-1 > token"
+        # and on the device, once in the log and for who asks
+        here = site.server.home.run("agent", "status", "--dir", site.place / "edge-1")
+        assert here.status == 1
+        assert (
+            "  next         if its CA was replaced while this node was away, join again with a new token: " in here.out
+        )
+        until(lambda: site.said("edge-1").count("not connected: ") > 1, "the second attempt", 30)
+        assert site.said("edge-1").count("join again with a new token") == 1
     finally:
         agent.terminate()
         agent.wait(20)

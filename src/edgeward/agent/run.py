@@ -86,6 +86,7 @@ class Agent:
         self._changed = asyncio.Event()
         self._live: HubConnection | None = None
         self._retiring: set[asyncio.Task[None]] = set()
+        self._advised = ""
         self._take(self._pair)
         self._status = Status(
             node=settings.node,
@@ -150,7 +151,16 @@ class Agent:
         self._status = msgspec.structs.replace(self._status, **changed)
 
     def _trouble(self, error: object) -> None:
-        self._say(last_error=printable(error, 500), last_error_at=self._world.now())
+        hint = printable(error.hint, 500) if isinstance(error, EdgewardError) else ""
+        self._say(last_error=printable(error, 500), last_error_at=self._world.now(), last_hint=hint)
+
+    def _advice(self) -> str:
+        """What may be done about the last trouble, for the log: once, until something else is to be done or a connection stood."""
+        hint = self._status.last_hint
+        if hint in ("", self._advised):
+            return ""
+        self._advised = hint
+        return f"; {hint}"
 
     # --------------------------------------------------------------------------------------------------------- stay connected
 
@@ -162,7 +172,7 @@ class Agent:
             try:
                 connection = await self._dial(attempt)
             except EdgewardError as error:
-                why = str(error)
+                why: object = error
             else:
                 took_over = self._live is not None and not self._live.ended.done()
                 self._succeed(connection)
@@ -179,12 +189,15 @@ class Agent:
             attempt += 1
             wait = backoff.wait()
             self._trouble(why)
+            hint = self._advice()
             if self._live is not None and not self._live.ended.done():
-                _log.warning("no newer connection: %s; the present one stays, the next attempt is in %.1f s", why, wait)
+                _log.warning(
+                    "no newer connection: %s; the present one stays, the next attempt is in %.1f s%s", why, wait, hint
+                )
             else:
                 self._live = None
                 self._say(state="connecting")
-                _log.warning("not connected: %s; the next attempt is in %.1f s", why, wait)
+                _log.warning("not connected: %s; the next attempt is in %.1f s%s", why, wait, hint)
                 self._systemd.tell(f"STATUS=not connected: {printable(why)}")
             await asyncio.sleep(wait)
 
@@ -221,6 +234,7 @@ class Agent:
     def _succeed(self, connection: HubConnection) -> None:
         """A new connection stands; what came before it goes."""
         before, self._live = self._live, connection
+        self._advised = ""
         _log.info("connected to %s as node %s", connection.where, self._settings.node)
         self._systemd.tell(f"STATUS=connected to {connection.where}")
         self._say(

@@ -53,6 +53,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The sequence number of the trust bundle in use; 0 is the CA that the join brought."""
     last_error: str = ""
     last_error_at: datetime | None = None
+    last_hint: str = ""
+    """What may be done about it."""
     pid: int = 0
     started: datetime | None = None
     version: str = ""

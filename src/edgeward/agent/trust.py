@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edgeward.errors import CertificateRefused, HandshakeFailed
+from edgeward.errors import CertificateRefused, HandshakeFailed, ServerNotTrusted
 from edgeward.pki import names, parse
 
 MAX_INTERMEDIATES = 4
@@ -36,13 +36,15 @@ _UNDERSTOOD = (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage, x509
 def verify_server(chain: Sequence[bytes], anchors: Anchors, host: str, now: datetime) -> x509.Certificate:
     """The certificate of the server that presented `chain` (DER, its own first), once it is proved to be `host`'s under one of `anchors`.
 
-    `host` is what was dialled: a DNS name or an IP address. Raises `HandshakeFailed` with every broken rule, or `Unreadable`.
+    `host` is what was dialled: a DNS name or an IP address. Raises `HandshakeFailed` with every broken rule (`ServerNotTrusted` when that
+    of the CA is among them), or `Unreadable`.
     """
     presented = [parse.certificate(der) for der in chain[: MAX_INTERMEDIATES + 1]]
     if not presented:
         raise HandshakeFailed(address=host, why="the server presented no certificate")
     leaf = presented[0]
-    broken = _path(leaf, presented[1:], anchors, now) + _time(leaf, now) + _unknown(leaf)
+    strange = _path(leaf, presented[1:], anchors, now)
+    broken = strange + _time(leaf, now) + _unknown(leaf)
     usages = _extension(leaf, x509.ExtendedKeyUsage)
     if usages is not None and ExtendedKeyUsageOID.SERVER_AUTH not in usages:
         broken.append("the certificate is not for servers (its extended key usage lacks serverAuth)")
@@ -50,7 +52,7 @@ def verify_server(chain: Sequence[bytes], anchors: Anchors, host: str, now: date
     if wrong:
         broken.append(wrong)
     if broken:
-        raise HandshakeFailed(address=host, why="; ".join(broken))
+        raise (ServerNotTrusted if strange else HandshakeFailed)(address=host, why="; ".join(broken))
     return leaf
 
 

@@ -101,6 +101,8 @@ def _say(found: Status, now: datetime, where: str) -> None:
         lines["renewal"] = _moment(found.certificate.renewal_at)
     if found.last_error_at is not None:
         lines["last error"] = f"{printable(found.last_error, 500)} ({_moment(found.last_error_at)})"
+        if found.last_hint and found.state != "connected":
+            lines["next"] = printable(found.last_hint, 500)
     if found.state == "stopped":
         lines["next"] = f"start it: edgeward agent{where}"
     click.echo(f"node {click.style(printable(found.node), bold=True)}")
