@@ -58,7 +58,10 @@ from edgeward.transports import tcp
 )
 @click.option("--worker", type=click.IntRange(min=0), hidden=True)
 @click.option(
-    "--inherited", default="/", hidden=True, help="Descriptors of sockets for enrolment and the hub: 5,6/7,8."
+    "--inherited",
+    default="",
+    hidden=True,
+    help="Descriptors of sockets for enrolment and the hub, and their backlog: 5,6/7,8/100.",
 )
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
