@@ -188,3 +188,20 @@ def test_what_is_in_the_place_of_a_lock_is_refused(tmp_path: Path) -> None:
         with pytest.raises(InsecureFile, match=name):
             files.lock(tmp_path / name, lambda pid: NotFound(what="nobody", name=pid))
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(("exact", "mode"), [(True, 0o644), (False, 0o600)])
+def test_what_somebody_asked_for_has_its_mode_whatever_the_umask_or_less_the_umask(
+    tmp_path: Path, exact: bool, mode: int
+) -> None:
+    before = os.umask(0o077)
+    try:
+        files.write_output(tmp_path / "out", b"first", mode=0o644, exact=exact)
+        with pytest.raises(AlreadyExists):
+            files.write_output(tmp_path / "out", b"second", mode=0o644, replace=False)
+        files.write_output(tmp_path / "out", b"third", mode=0o644, exact=exact, sync=False)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").read_bytes() == b"third"
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == mode
+    assert [one.name for one in tmp_path.iterdir()] == ["out"], "no temporary file stays"

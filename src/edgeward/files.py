@@ -1,6 +1,6 @@
-"""Private files and locks: written whole or not at all, and readable by their owner alone.
+"""Files written whole or not at all, private ones readable by their owner alone, and locks.
 
-The rules, whatever the umask is:
+The rules, for private files whatever the umask is:
 
 - A file appears under its name complete, or not at all: it is written under a temporary name (`O_CREAT|O_EXCL|O_NOFOLLOW`, 0600), synced,
   renamed, and then its directory is synced. A crash leaves the old file or the new one, and perhaps a temporary one for `sweep`.
@@ -19,6 +19,7 @@ import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgeward.errors import (
     AlreadyExists,
@@ -70,6 +71,26 @@ def create_private(path: Path, octets: bytes, *, step: Step = no_step) -> None:
         sync_directory(path.parent, step=step)
 
 
+def write_output(
+    path: Path, octets: bytes, *, mode: int, exact: bool = True, replace: bool = True, sync: bool = True
+) -> None:
+    """Make `octets` the content of `path`, a file that somebody asked for, in the same way: `mode` is its mode, less the umask unless
+    `exact`. Without `replace` it must be new. Not `sync`: one of many, after which the whole file system is synced.
+
+    Raises `AlreadyExists` when it is there and is not to be replaced, `StoreUnavailable` when it cannot be written.
+    """
+    with _Temporary(path, octets, no_step, mode=mode, exact=exact, sync=sync) as temporary:
+        if replace:
+            temporary.rename(path)
+        else:
+            try:
+                os.link(temporary, path, follow_symlinks=False)  # a rename would replace what has appeared meanwhile
+            except FileExistsError as error:
+                raise AlreadyExists(what="file", name=path) from error
+        if sync:
+            sync_directory(path.parent)
+
+
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """What the system says when there is no room, or when nothing may be written at all."""
 
@@ -80,27 +101,31 @@ def cannot_write(path: Path, error: OSError) -> CannotWrite:
     return CannotWrite(path=named, directory=shlex.quote(str(named.parent)), why=error.strerror or str(error))
 
 
-def write_new(path: Path, octets: bytes, *, step: Step = no_step) -> None:
-    """Write and sync a file that must not exist, mode 0600, under its own name: for temporary files, and for directories that
-    nobody looks into yet. A crash may leave a part of it.
+def write_new(
+    path: Path, octets: bytes, *, step: Step = no_step, mode: int = 0o600, exact: bool = True, sync: bool = True
+) -> None:
+    """Write and sync a file that must not exist, under its own name: for temporary files, and for directories that nobody looks into
+    yet. A crash may leave a part of it. `mode`, `exact` and `sync` are as for `write_output`.
 
     Raises `InsecureFile` when anything has that name, `StoreUnavailable` when it cannot be written.
     """
     step("open")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except FileExistsError as error:
         raise InsecureFile(path=path, why="something is in the way of a new file of that name") from error
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
-        os.fchmod(descriptor, 0o600)
+        if exact:
+            os.fchmod(descriptor, mode)
         step("write")
         rest = memoryview(octets)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
         step("fsync")
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -251,16 +276,17 @@ def _only_a_plain_file(path: Path) -> None:
 
 
 class _Temporary:
-    """A synced file beside `path` that is gone when the block ends, unless it was renamed."""
+    """A file beside `path`, written as `how` says, that is gone when the block ends, unless it was renamed."""
 
-    def __init__(self, path: Path, octets: bytes, step: Step) -> None:
+    def __init__(self, path: Path, octets: bytes, step: Step, **how: Any) -> None:
         self._path = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
         self._octets = octets
         self._step = step
+        self._how = how
 
     def __enter__(self) -> Path:
         try:
-            write_new(self._path, self._octets, step=self._step)
+            write_new(self._path, self._octets, step=self._step, **self._how)
         except StoreUnavailable:
             self._path.unlink(missing_ok=True)
             raise

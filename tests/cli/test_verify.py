@@ -8,8 +8,7 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edgeward.cli import reading
-from edgeward.cli.verify import command
+from edgeward.cli import command, reading
 from edgeward.errors import UsageError
 from tests.pki.verify.support import NOW, Made, ca, crl, leaf, ocsp_response
 
@@ -46,7 +45,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*arguments: str, given: bytes | None = None) -> Result:
-    return CliRunner().invoke(command, [*arguments, *AT], input=given)
+    return CliRunner().invoke(command, ["verify", *arguments, *AT], input=given)
 
 
 @pytest.mark.usefixtures("files")
@@ -111,7 +110,7 @@ class TestVerify:
         assert run(*arguments).exit_code in (2, 65)
 
     def test_a_wrong_time_is_wrong_usage(self) -> None:
-        result = CliRunner().invoke(command, ["full.pem", "--at", "tomorrow"])
+        result = CliRunner().invoke(command, ["verify", "full.pem", "--at", "tomorrow"])
         assert result.exit_code == 2
         assert "2027-01-31" in result.stderr
 

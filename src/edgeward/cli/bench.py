@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgeward import files
 from edgeward.cli.vendor import request_in
 from edgeward.cli.writing import WillNotOverwrite
 from edgeward.errors import EdgewardError, Unavailable
@@ -200,7 +201,4 @@ def _write_over(path: Path, octets: bytes, force: bool) -> None:
         return
     if not force and (found is None or not octets.startswith(found)):
         raise WillNotOverwrite(name=path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    _write_new(str(temporary), octets)
-    temporary.replace(path)
+    files.write_output(path, octets, mode=0o644, exact=False, sync=False)

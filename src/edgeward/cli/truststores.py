@@ -5,7 +5,6 @@ file to write, a file to remove or a command to run, so that what is printed is 
 names we give them in the stores end in its first 16 digits, which makes installing twice and removing twice harmless.
 """
 
-import contextlib
 import hashlib
 import os
 import platform
@@ -17,7 +16,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeward.errors import Unavailable, UsageError
+from edgeward import files
+from edgeward.errors import CannotWrite, Unavailable, UsageError
 from edgeward.pki.formats import pem
 
 PREFIX = "edgeward"
@@ -284,18 +284,13 @@ def perform(step: Step) -> None:
 
 
 def _change(path: Path, content: bytes | None) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if content is None:
             path.unlink(missing_ok=True)
-            return
-        try:
-            temporary.write_bytes(content)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        else:
+            files.write_output(path, content, mode=0o644)
+    except CannotWrite as error:
+        raise StepFailed(command=path, why=error.facts["why"].lower()) from error
     except OSError as error:
         raise StepFailed(command=path, why=(error.strerror or str(error)).lower()) from error
 

@@ -1,11 +1,10 @@
 """What commands write: whole files or none, secrets for their owner alone, nothing overwritten by accident."""
 
-import contextlib
-import os
 import sys
 from pathlib import Path
 
-from edgeward.errors import AlreadyExists, Unavailable, UsageError
+from edgeward import files
+from edgeward.errors import AlreadyExists, UsageError
 
 
 class WillNotOverwrite(AlreadyExists):
@@ -19,9 +18,8 @@ class WillNotOverwrite(AlreadyExists):
 def write(name: str, data: bytes, *, secret: bool, force: bool = False) -> None:
     """Write `data` to the file `name`, or to standard output for `-`.
 
-    The file appears whole or not at all: a temporary one beside it is written, synced and renamed. A secret one has
-    the mode 0600 from its first octet, any other 0644 less the umask. Raises `WillNotOverwrite` unless `force`,
-    `UsageError` for something that is no plain file, `Unavailable` when the disk says no.
+    The file appears whole or not at all. A secret one has the mode 0600 from its first octet, any other 0644 less the umask. Raises
+    `WillNotOverwrite` unless `force`, `UsageError` for something that is no plain file, `StoreUnavailable` when the disk says no.
     """
     if name == "-":
         sys.stdout.buffer.write(data)
@@ -32,35 +30,8 @@ def write(name: str, data: bytes, *, secret: bool, force: bool = False) -> None:
         raise UsageError(problem=f"{name} is not a plain file")
     if path.exists() and not force:
         raise WillNotOverwrite(name=name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     mode = 0o600 if secret else 0o644
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                if secret:
-                    os.fchmod(file.fileno(), 0o600)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if force:
-                temporary.replace(path)
-            else:
-                # A link fails when the name has appeared meanwhile, a rename would replace it.
-                os.link(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-        _sync(path.parent)
-    except FileExistsError as error:
+        files.write_output(path, data, mode=mode, exact=secret, replace=force)
+    except AlreadyExists as error:
         raise WillNotOverwrite(name=name) from error
-    except OSError as error:
-        raise Unavailable(problem=f"{name}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
