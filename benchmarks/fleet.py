@@ -242,8 +242,12 @@ class Report:
         say(f"{name}: {value}")
 
     def errors(self, name: str, number: int, kinds: Counter[str]) -> None:
-        """A line that ought to say 0."""
+        """A line that ought to say 0. Dials that a node gave up because its turn had not come are another line: it dials again."""
+        late = kinds.pop("dial: timeout", 0)
+        number -= late
         self.add(name, str(number))
+        if late:
+            self.add("    dials given up after 30 s in the queue, and made again", str(late))
         for kind, times in kinds.most_common(8):
             self.add(f"    {kind}"[:60], str(times))
         self.bad |= number > 0

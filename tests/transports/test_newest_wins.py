@@ -30,7 +30,7 @@ async def mutual_tls(site: QuicSite) -> AsyncIterator[int]:
         refused=site.failures.append,
         mutual=True,
     )
-    server = await tcp.listen(listener, "127.0.0.1", 0, backlog=16)
+    (server,) = await tcp.listen(listener, "127.0.0.1", 0, backlog=16)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

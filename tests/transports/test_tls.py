@@ -11,7 +11,7 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edgeward.transports import contexts
-from tests.support.listener import every_loop, exchange, serve
+from tests.support.listener import client_hello, every_loop, exchange, serve
 from tests.support.tls import (
     DEVICE,
     EXPIRED,
@@ -245,3 +245,24 @@ def test_the_server_sends_leaf_and_authority_and_no_ticket() -> None:
                 assert b"Compression: NONE" in done.stdout
 
     run(main())
+
+
+@every_loop
+def test_no_work_is_done_for_a_client_that_left_before_its_turn(loop: str) -> None:
+    async def main() -> None:
+        async with serve(hub=True) as served:
+            wrapped = []
+            wrap = served.listener.wrap
+            served.listener.wrap = lambda *to: wrapped.append(to) or wrap(*to)  # type: ignore[method-assign,func-returns-value]
+            with socket.create_connection(
+                ("127.0.0.1", served.port), timeout=10
+            ) as client:  # the loop is not running meanwhile
+                client.sendall(client_hello())
+            await until(lambda: served.failures)
+            assert [(one.code, one.reason) for one in served.failures] == [
+                ("closed", "it had closed the connection before its turn came")
+            ]
+            assert not wrapped
+            assert served.listener.handshakes == 0
+
+    run(main(), loop)

@@ -20,7 +20,7 @@ from typing import Any
 from edgeward.errors import HandshakeFailed
 from edgeward.model.address import network_of
 from edgeward.model.failure import HandshakeFailure
-from edgeward.transports import hello, shown
+from edgeward.transports import hello, shown, tcp
 from edgeward.transports.limits import Deadlines, TlsLimits, WaitingRoom
 from edgeward.transports.reasons import explain
 
@@ -218,6 +218,9 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             self._fail(
                 "protocol", "it offers protocols (ALPN), and http/1.1 is not among them", "no application protocol"
             )
+            return
+        if tcp.has_left(self._tcp):  # after a long wait for its turn; the work for others is not held up by work for it
+            self._fail("closed", "it had closed the connection before its turn came")
             return
         self._start()
         self._feed(first)
