@@ -88,6 +88,7 @@ class QuicSite:
         """A device that shook hands and asked to be let in as `node`; what it hears."""
         ear = Ear()
         content = fields.pop("content", {"Node_id": [node], "Project_id": ["p"]})
+        check = fields.pop("check", lambda _chain: None)
         asked = messages.make(
             Raw(msgspec.json.encode(content)),
             msg_id="h-1",
@@ -96,7 +97,7 @@ class QuicSite:
             resource="header",
         )
         made = await connect(
-            "127.0.0.1", self.port, ear, pair=pair, check=lambda _chain: None, asked=asked, patience=DEADLINE, **fields
+            "127.0.0.1", self.port, ear, pair=pair, check=check, asked=asked, patience=DEADLINE, **fields
         )
         return made, ear
 

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from aioquic._buffer import Buffer
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import Raw
 
+from edgeward.errors import HandshakeFailed, ServerNotTrusted
 from edgeward.hub.serve import SWEEP
 from edgeward.model import message as messages
 from edgeward.model.audit import Event
@@ -109,6 +111,26 @@ def test_t33_a_refusal_is_told_in_connection_close_before_any_message_and_is_aud
     assert words in refusal[1]
     assert (delivered, online, waiting) == ([], [], 0)
     assert any(action.startswith("connection.refused") for action in actions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "alert"), [(ServerNotTrusted, "tls", "unknown ca"), (HandshakeFailed, "quic", "bad certificate")]
+)
+def test_a_client_that_does_not_take_our_certificate_says_why_and_who_it_is(kind, code, alert):
+    async def scene(site: QuicSite):
+        def check(_chain) -> None:
+            raise kind(address="hub", why="some rule is broken")
+
+        pair = await site.device("edge-1")
+        with pytest.raises(kind):
+            await site.dial(pair, "edge-1", check=check)
+        await until(lambda: site.failures)
+        return site.failures, pair[0], len(site.server.waiting)
+
+    (failure,), certificate, waiting = run(scene)
+    assert (failure.code, failure.alert, failure.received, waiting) == (code, alert, True, 0)
+    assert failure.reason == "it does not take our certificate: TLS with hub failed: some rule is broken"
+    assert failure.certificate == certificate.public_bytes(Encoding.DER)
 
 
 def test_a_certificate_without_a_row_and_a_revoked_one_are_refused_although_the_handshake_is_sound():

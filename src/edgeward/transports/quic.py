@@ -40,6 +40,9 @@ NO_ERROR = 0
 REPLACED, PROTOCOL, SHUTDOWN, REVOKED, REFUSED = 0x01, 0x02, 0x03, 0x04, 0x1000
 """Application error codes. A refusal is `REFUSED` and the status that WebSocket would have answered: 0x1000 + 403."""
 
+UNTRUSTED, UNSUITABLE = 0x10, 0x11
+"""What a client closes with that does not take the server's certificate: its CA is none that it trusts, or something else is wrong."""
+
 _CODES = {1000: NO_ERROR, 1001: SHUTDOWN, 1002: PROTOCOL, 1007: PROTOCOL, 1008: REPLACED, 1009: PROTOCOL}
 """WebSocket's close codes, in which the hub speaks."""
 

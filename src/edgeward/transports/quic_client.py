@@ -11,12 +11,12 @@ from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from edgeward.errors import EdgewardError, HandshakeFailed, Unreachable
+from edgeward.errors import EdgewardError, HandshakeFailed, ServerNotTrusted, Unreachable
 from edgeward.model import message as messages
 from edgeward.model.address import joined
 from edgeward.model.message import Message
 from edgeward.transports import quic_frames
-from edgeward.transports.quic import CONTROL, IDLE, REFUSED, Peer
+from edgeward.transports.quic import CONTROL, IDLE, REFUSED, UNSUITABLE, UNTRUSTED, Peer
 from edgeward.transports.quic_library import ALPN, Connection
 from edgeward.transports.reasons import explain_connecting
 from edgeward.transports.websocket import Limits
@@ -53,7 +53,8 @@ class QuicClient(Peer):
             self._check(self._quic.presented())
         except EdgewardError as error:
             self._settle(error)
-            self.end(0x10, "the server is not trusted")
+            self.transmit()  # the end of the handshake: the server can only be told why once it has that
+            self.end(UNTRUSTED if isinstance(error, ServerNotTrusted) else UNSUITABLE, str(error))
             return
         self._quic.send_stream_data(CONTROL, quic_frames.package(messages.encode(self._asked)))
         self._settle(None)

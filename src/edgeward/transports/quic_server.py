@@ -38,7 +38,7 @@ from edgeward.model.failure import HandshakeFailure
 from edgeward.pki import client, parse
 from edgeward.transports import quic_frames
 from edgeward.transports.limits import TlsLimits, WaitingRoom
-from edgeward.transports.quic import CONTROL, IDLE, PROTOCOL, REFUSED, SHUTDOWN, Peer, plain
+from edgeward.transports.quic import CONTROL, IDLE, PROTOCOL, REFUSED, SHUTDOWN, UNSUITABLE, UNTRUSTED, Peer, plain
 from edgeward.transports.quic_library import ALPN, Connection
 from edgeward.transports.reasons import explain_connecting
 from edgeward.transports.websocket import Limits, Receiver
@@ -57,6 +57,7 @@ class ServerPeer(Peer):
         self._admission: asyncio.Task[None] | None = None
         self._asked = False
         self._certificate: bytes | None = None
+        self._alert: str | None = None
         self._deadline = self._loop.call_later(server.handshakes.handshake_seconds, self._late)
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:
@@ -77,6 +78,8 @@ class ServerPeer(Peer):
             self._peers.pop(connection_id, None)
 
     def _terminated(self, event: events.ConnectionTerminated) -> None:
+        if event.frame_type is None and not self._asked and not self._over:
+            self._alert = {UNTRUSTED: "unknown ca", UNSUITABLE: "bad certificate"}.get(event.error_code)
         for known in [known for known, other in self._peers.items() if other is self]:
             del self._peers[known]
 
@@ -144,7 +147,15 @@ class ServerPeer(Peer):
         self._server.waiting.leave(self)
         if not self._over and not self._asked and self._fault:
             self._server.refused(
-                HandshakeFailure(address=self.address, server_name=None, code="quic", reason=self._fault)
+                HandshakeFailure(
+                    address=self.address,
+                    server_name=None,
+                    code="tls" if self._alert == "unknown ca" else "quic",
+                    reason=f"it does not take our certificate: {self._fault}" if self._alert else self._fault,
+                    alert=self._alert,
+                    received=self._alert is not None,
+                    certificate=self._certificate,
+                )
             )
         super()._lost()
 
