@@ -215,3 +215,14 @@ def test_the_tokens_of_a_revoked_operator_are_named_with_what_takes_them_back(au
     assert authority.enrol("shop-2", many.token).status == 403
     again = authority.run("operator", "revoke", "frank", "--tokens")
     assert again.status == 1 and "no operator with a valid certificate frank" in again.err
+
+
+def test_a_revocation_by_serial_names_them_too(authority: Server) -> None:
+    grace = Client(server=url(authority), operator=operator(authority, "grace"))
+    made = grace.new_token("edge-g")
+    (serial,) = [
+        one["certificate"]["serial"] for one in authority.api("GET", "/v1/operators") if one["name"] == "grace"
+    ]
+    said = authority.run("revoke", f"serial:{serial}")
+    assert said.status == 0 and f"revoked certificate {serial} of grace" in said.out
+    assert f"  {made.key_id} for edge-g" in said.err and "edgeward operator revoke grace --tokens" in said.err

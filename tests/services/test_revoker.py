@@ -249,3 +249,19 @@ def test_tokens_belong_to_operators_alone() -> None:
             assert [n.state for n in await w.store.nodes()] == ["offline"]
 
     run(story())
+
+
+def test_an_operator_whose_last_certificate_is_revoked_by_its_serial_has_tokens_too() -> None:
+    async def story() -> None:
+        async with world() as w:
+            await certified(w, "alice")
+            await certified(w, "alice")
+            key = await made_by(w, "alice")
+            first, last = [one.serial for one in await w.store.valid_certificates("alice", "operator", w.now)]
+            assert (await revoke(w, f"serial:{first}")).tokens == (), "she is still an operator"
+            (token,) = (await revoke(w, f"serial:{last}")).tokens
+            assert (token.key_id, token.revoked_at) == (key, None)
+            await w.enrol("edge-1")
+            assert (await revoke(w, f"serial:{await serial_of(w, 'edge-1')}")).tokens == ()
+
+    run(story())

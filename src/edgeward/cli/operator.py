@@ -128,15 +128,21 @@ def revoke(data: Path, as_json: bool, name: str, tokens: bool) -> None:
         return
     for one in done["revoked"]:
         click.echo(f"revoked certificate {one['serial']} of operator {name}")
-    left = [token for token in done["tokens"] if token["state"] == "valid"]
     for token in done["tokens"]:
-        if token not in left:
+        if token["state"] == "revoked":
             click.echo(f"revoked token {_shown(token)}")
-    if left:
-        click.echo(f"warning: {counted(len(left), 'join token')} that {name} made can still be used", err=True)
-        for token in left:
-            click.echo(f"  {_shown(token)}", err=True)
-        click.echo(f"hint: take them back: edgeward operator revoke {name} --tokens", err=True)
+    warn_of_tokens(name, done["tokens"])
+
+
+def warn_of_tokens(name: str, tokens: list[dict[str, Any]]) -> None:
+    """Name those of a revoked operator's join tokens that can still be used, and what takes them back."""
+    left = [token for token in tokens if token["state"] == "valid"]
+    if not left:
+        return
+    click.echo(f"warning: {counted(len(left), 'join token')} that {name} made can still be used", err=True)
+    for token in left:
+        click.echo(f"  {_shown(token)}", err=True)
+    click.echo(f"hint: take them back: edgeward operator revoke {name} --tokens", err=True)
 
 
 def _shown(token: dict[str, Any]) -> str:

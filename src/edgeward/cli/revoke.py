@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgeward.cli.client import Client
+from edgeward.cli.operator import warn_of_tokens
 from edgeward.cli.options import data_option, json_option, print_json
 from edgeward.model.authority import Reason
 
@@ -45,3 +46,5 @@ def command(data: Path, as_json: bool, target: str, reason: str) -> None:
         )
     elif not done["revoked"]:
         click.echo("it was revoked before; nothing changed")
+    else:
+        warn_of_tokens(done["revoked"][0]["identity"], done["tokens"])

@@ -23,7 +23,8 @@ class Revocation:
     node: str | None
     revoked: tuple[CertificateRecord, ...]
     tokens: tuple[Token, ...] = ()
-    """Of an operator: the join tokens that they made and that could still be used, taken back now or, unless that was asked for, not."""
+    """Of an operator who has no valid certificate any more: the join tokens that they made and that could still be used, taken back now
+    or, unless that was asked for, not."""
 
 
 class Revoker:
@@ -103,7 +104,11 @@ class Revoker:
         )
         records = await self._store.revoke([serial], now, reason, event)
         self._revoked(records)
-        return Revocation(node=None, revoked=tuple(records))
+        name = record.identity
+        left: Sequence[Token] = ()
+        if record.profile == operators.PROFILE and not await self._store.valid_certificates(name, record.profile, now):
+            left = await self._store.tokens_made_by(f"operator:{name}", now)
+        return Revocation(node=None, revoked=tuple(records), tokens=tuple(left))
 
 
 def canonical_serial(text: str) -> str:
