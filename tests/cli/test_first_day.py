@@ -1,6 +1,8 @@
 """A CA of one's own on the first day: what is typed wrongly, what is said then, and how much is said when all is well."""
 
 import functools
+import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,22 @@ def test_the_first_help_shows_the_way_to_a_ca_and_out_of_trouble() -> None:
         "edgeward doctor HOST:PORT",
     ):
         assert command in said
+
+
+def test_the_doctor_s_command_for_an_offline_ca_mends_the_name(here: Path) -> None:
+    said = json.loads(run("doctor", "x509: certificate is valid for web.example, not other.example", "--json").out)
+    (typed,) = [one["command"] for one in said["findings"][0]["remedies"] if one["system"] == "offline CA"]
+    (here / "server.csr").write_bytes((here / "web.csr").read_bytes())
+    assert run(*shlex.split(typed.replace(" DIR ", " issuing "))[1:]).status == 0
+    done = run("verify", "server.crt", "--ca", "root/ca.crt", "--name", "other.example")
+    assert done.status == 0, done.out
+
+
+def test_names_as_openssl_lists_them_are_taken_apart(here: Path) -> None:
+    sans = ("--san", "DNS:a.example,IP:192.0.2.1", "--san", "dns:b.example")
+    assert (
+        run("cert", "sign", "web.csr", "--ca-dir", "issuing", "--profile", "server", *sans, "--out", "two.crt").status
+        == 0
+    )
+    for name in (("--name", "a.example"), ("--name", "b.example"), ("--ip", "192.0.2.1")):
+        assert run("verify", "two.crt", "--chain", "issuing/ca.crt", "--ca", "root/ca.crt", *name).status == 0

@@ -25,16 +25,11 @@ def command() -> None:
 def _names(sans: Sequence[str], wish: str, *, cn_as_name: bool) -> tuple[requests.Wish, str]:
     """The wish for a subject and its names, and the name that was taken over from the common name."""
     subject = requests.subject(wish)
-    names = [requests.alternative_name(part.strip()) for text in sans for part in _split(text)]
+    names = requests.alternative_names(sans)
     taken = requests.name_from_subject(subject) if cn_as_name else None
     if taken is not None and taken not in names:
         return requests.Wish(subject=subject, names=(taken, *names)), str(taken.value)
     return requests.Wish(subject=subject, names=tuple(names)), ""
-
-
-def _split(text: str) -> list[str]:
-    """`DNS:a,IP:b` as openssl writes it; a directory name has commas of its own."""
-    return [text] if text.lower().startswith(("dirname:", "uri:", "other")) else text.split(",")
 
 
 def _extension(text: str) -> tuple[str, bool, bytes]:

@@ -69,7 +69,7 @@ def lasting(profile: Profile, days: float | None) -> Profile:
 
 def alternative_names(texts: Sequence[str]) -> tuple[x509.GeneralName, ...]:
     """The names that `--san` gave, once each. Raises `BadName`."""
-    return tuple(dict.fromkeys(requests.alternative_name(text) for text in texts))
+    return tuple(dict.fromkeys(requests.alternative_names(texts)))
 
 
 def chain_pem(chain: Sequence[bytes]) -> bytes:

@@ -7,7 +7,7 @@ it a certificate gets.
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -177,6 +177,17 @@ def alternative_name(text: str) -> x509.GeneralName:
         return guarded("alternative name", lambda: maker(value.strip()))
     except Unreadable as error:
         raise BadName(value=text, kind="alternative name", why=error.facts["why"]) from error
+
+
+def alternative_names(texts: Iterable[str]) -> list[x509.GeneralName]:
+    """The general names in `texts`, in order; one text may hold several with commas, `DNS:a,IP:b`, as openssl writes them. Raises
+    `BadName`."""
+    return [alternative_name(part) for text in texts for part in _parts(text)]
+
+
+def _parts(text: str) -> list[str]:
+    whole = text.lower().startswith(("dirname:", "uri:", "other"))  # these may have commas of their own
+    return [text] if whole else text.split(",")
 
 
 def _bare(text: str) -> str:

@@ -21,6 +21,8 @@ FILES = frozenset({"cert", "key", "ca", "file", "crl", "token_file", "data", "di
 
 DEFAULTS = {
     "server_cert": "server.crt",
+    "server_csr": "server.csr",
+    "ca_directory": "DIR",
     "server_key": "server.key",
     "issuer_cert": "ca.crt",
     "issuer_key": "ca.key",

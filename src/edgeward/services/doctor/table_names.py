@@ -10,6 +10,11 @@ _ADD = (
         "on the server: issues its certificate again with the name; connections stay up",
     ),
     (
+        "offline CA",
+        "edgeward cert sign {server_csr} --ca-dir {ca_directory} --profile server --san {wanted_san} --chain --out {server_cert} --force",
+        "where a CA of `edgeward ca new` signed it; then restart the server",
+    ),
+    (
         "kubeedge",
         "kubectl -n kubeedge edit configmap cloudcore && kubectl -n kubeedge delete secret cloudcoresecret"
         " && kubectl -n kubeedge rollout restart deployment cloudcore",
