@@ -66,7 +66,7 @@ from edgeward.services.tokens import Tokens
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Change
 from edgeward.stores.sqlite import open_store
-from edgeward.transports import contexts, http, shown, tcp, tls, websocket, websocket_server
+from edgeward.transports import contexts, http, shown, tcp, tls_server, websocket, websocket_server
 from edgeward.transports.limits import HttpLimits, RateLimit, TlsLimits
 from edgeward.transports.reasons import HandshakeLog, explain_connecting
 from edgeward.web.api import Api
@@ -381,8 +381,8 @@ class Server:
 
     def _tls(
         self, name: Listener, inner: Callable[[], asyncio.Protocol], limits: TlsLimits, *, mutual: bool = False
-    ) -> tls.Listener:
-        return tls.Listener(
+    ) -> tls_server.Listener:
+        return tls_server.Listener(
             context=lambda: self._contexts[name],
             closer=lambda: self._contexts[f"{name}, watching"],
             inner=inner,

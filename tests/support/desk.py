@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgeward.model.http import Request, Response, text
-from edgeward.transports import contexts, tls
+from edgeward.transports import contexts, tls_server
 from edgeward.transports.http import Http, HttpLimits
 from edgeward.transports.limits import Admit, RateLimit
 from tests.support.tls import CA, SERVER, until
@@ -102,7 +102,7 @@ async def serve_tls() -> AsyncIterator[Served]:
     desk = Desk()
     http = Http(desk.respond, now=lambda: datetime.now(UTC))
     context = contexts.enrolment_context(certificate=SERVER.pem, key=SERVER.key, anchors=[CA.der])
-    listener = tls.Listener(context=lambda: context, inner=http, refused=lambda _: None)
+    listener = tls_server.Listener(context=lambda: context, inner=http, refused=lambda _: None)
     server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
     try:
         yield Served(server.sockets[0].getsockname()[1], desk, http)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from edgeward.model.failure import HandshakeFailure
-from edgeward.transports import contexts, tls
+from edgeward.transports import contexts, tls_server
 from edgeward.transports.limits import TlsLimits
 from tests.support.tls import CA, LOOPS, SERVER, client_context, dial
 
@@ -48,7 +48,9 @@ class Echo(asyncio.Protocol):
 class Served:
     """A listener under test."""
 
-    def __init__(self, port: int, listener: tls.Listener, failures: list[HandshakeFailure], above: list[Echo]) -> None:
+    def __init__(
+        self, port: int, listener: tls_server.Listener, failures: list[HandshakeFailure], above: list[Echo]
+    ) -> None:
         self.port = port
         self.listener = listener
         self.failures = failures
@@ -77,7 +79,7 @@ async def serve(
         above.append(inner())
         return above[-1]
 
-    listener = tls.Listener(
+    listener = tls_server.Listener(
         context=context or (lambda: built), inner=protocol, refused=failures.append, mutual=hub, limits=limits
     )
     problems: list[dict[str, object]] = []

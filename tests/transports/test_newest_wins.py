@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edgeward.model import message as messages
 from edgeward.transports import contexts, dial, tcp
-from edgeward.transports.tls import Listener
+from edgeward.transports.tls_server import Listener
 from edgeward.transports.websocket_client import WebSocketClient
 from edgeward.transports.websocket_server import WebSocketServer
 from tests.support.edges import now, until

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeward.transports import contexts, tls
+from edgeward.transports import contexts, tls, tls_server
 from tests.support.tls import CA, DEVICE, SERVER, client_context
 
 RECORD = 16384
@@ -44,7 +44,7 @@ def opened() -> tuple[tls.Connection, Above, ssl.SSLObject, ssl.MemoryBIO]:
     """A connection whose handshake is done, what is above it, and the client with what it has to send."""
     above = Above()
     context = contexts.hub_context(certificate=SERVER.pem, key=SERVER.key, anchors=[CA.der])
-    listener = tls.Listener(context=lambda: context, inner=lambda: above, refused=lambda _: None, mutual=True)
+    listener = tls_server.Listener(context=lambda: context, inner=lambda: above, refused=lambda _: None, mutual=True)
     connection, wire = listener(), Wire()
     assert isinstance(connection, tls.Connection)
     connection.connection_made(wire)

@@ -1,4 +1,4 @@
-"""TLS over a plain TCP transport: our own driver of the standard library's OpenSSL, for listeners and (with `dial`) for the agent.
+"""TLS over a plain TCP transport: our own driver of the standard library's OpenSSL, for `tls_server` and (with `dial`) for the agent.
 
 The event loops' own TLS closes a failed handshake without its alert, hides why it failed and holds 256 KiB for each connection. Here
 every failed handshake is reported once with its reason, and its alert reaches the peer. One object is both ends of the machinery: the
@@ -13,22 +13,17 @@ protocol of the TCP transport below and the transport of the protocol above. Wha
 import asyncio
 import contextlib
 import ssl
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from edgeward.errors import HandshakeFailed
-from edgeward.model.address import network_of
 from edgeward.model.failure import HandshakeFailure
 from edgeward.transports import hello, shown, tcp
-from edgeward.transports.limits import Deadlines, TlsLimits, WaitingRoom
+from edgeward.transports.limits import Deadlines, TlsLimits
 from edgeward.transports.reasons import explain
 
 _PIECE = 16384
 """Octets that pass through OpenSSL's memory at a time: one record. Its buffers grow to the largest piece ever and never shrink."""
-
-SUSPECTS = 256
-"""Addresses whose certificates are looked at more closely when they come again: those refused last."""
 
 _GREETING, _SHAKING, _OPEN, _CLOSING, _CLOSED = range(5)
 
@@ -90,7 +85,6 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
     __slots__ = (
         "_above",
-        "_address",
         "_ended",
         "_error",
         "_first",
@@ -106,6 +100,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         "_tcp",
         "_tls",
         "_waits",
+        "address",
     )
 
     _incoming: ssl.MemoryBIO
@@ -118,7 +113,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._side = side
         self._above = _NOBODY
         self._state = _GREETING
-        self._address = ""
+        self.address = ""
         self._server_name: str | None = None
         self._first = b""
         self._octets = 0
@@ -134,7 +129,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         """TCP stands: the deadline of the handshake begins."""
         self._tcp = transport  # type: ignore[assignment]  # loops give a full transport to a stream protocol
         peer = transport.get_extra_info("peername")
-        self._address = peer[0] if isinstance(peer, tuple) else ""
+        self.address = peer[0] if isinstance(peer, tuple) else ""
         self._loop = asyncio.get_running_loop()
         self._wait(self._side.shaking)
         self._side.arrived(self)
@@ -197,7 +192,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     def _start(self) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = self._side.wrap(self._incoming, self._outgoing, self._address)
+        self._tls = self._side.wrap(self._incoming, self._outgoing, self.address)
         self._state = _SHAKING
 
     def _greet(self, data: bytes) -> None:
@@ -272,7 +267,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
     def _failure(self, code: str, reason: str, alert: str | None, received: bool) -> HandshakeFailure:
         local = self._tcp.get_extra_info("sockname")
         return HandshakeFailure(
-            address=self._address,
+            address=self.address,
             server_name=self._server_name,
             code=code,
             reason=reason,
@@ -365,7 +360,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         """The stream is not TLS any more, or the peer sent an alert. Its own alert goes out, the rest is dropped."""
         self._flush()
         reason, alert, received = explain(error)
-        self._error = HandshakeFailed(address=self._address, why=reason)
+        self._error = HandshakeFailed(address=self.address, why=reason)
         if received:
             self._unused(reason, alert)
         self._state = _CLOSING
@@ -529,69 +524,3 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
 
 _NOBODY = asyncio.Protocol()
-
-
-class Listener(Side):
-    """A TLS server: give it to `loop.create_server`, which calls it for each connection.
-
-    `context` is asked at each connection, so a new certificate counts from the next one on and drops none. `inner` makes the protocol for
-    a finished handshake. `mutual`: a resumed session is refused, because it would carry a client certificate of before. `refused` hears of
-    every handshake that failed: many a second under attack, so it must be cheap. It must not raise. `closer` gives the context for a peer
-    whose certificate was refused shortly before: one that can say which certificate is shown (`shown.watching`).
-    """
-
-    server = True
-
-    def __init__(
-        self,
-        *,
-        context: Callable[[], ssl.SSLContext],
-        inner: Callable[[], asyncio.Protocol],
-        refused: Callable[[HandshakeFailure], None],
-        mutual: bool = False,
-        limits: TlsLimits | None = None,
-        closer: Callable[[], ssl.SSLContext] | None = None,
-    ) -> None:
-        super().__init__(limits)
-        self._context = context
-        self._closer = closer or context
-        self._suspects: OrderedDict[str, None] = OrderedDict()
-        self._inner = inner
-        self._refused = refused
-        self._mutual = mutual
-        self._waiting: WaitingRoom[Connection] = WaitingRoom(self.limits.handshakes, self.limits.handshakes_per_address)
-
-    def __call__(self) -> asyncio.Protocol:
-        return Connection(self)
-
-    @property
-    def handshakes(self) -> int:
-        """Connections that have not finished their handshake."""
-        return len(self._waiting)
-
-    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, address: str) -> ssl.SSLObject:
-        context = self._closer if self._suspects and address in self._suspects else self._context
-        return context().wrap_bio(incoming, outgoing, server_side=True)
-
-    def arrived(self, connection: Connection) -> None:
-        out = self._waiting.enter(connection, network_of(connection._address))
-        if out is not None:
-            out.put_out("it left its place to newer ones: too many connections had not finished their handshake")
-
-    def left(self, connection: Connection) -> None:
-        self._waiting.leave(connection)
-
-    def inspect(self, tls: ssl.SSLObject) -> str | None:
-        if self._mutual and tls.session_reused:
-            return "it resumed an earlier session, which proves nothing about its certificate now"
-        return None
-
-    def above(self, connection: Connection) -> asyncio.Protocol:
-        return self._inner()
-
-    def failed(self, failure: HandshakeFailure, error: Exception | None) -> None:
-        if failure.code == "tls" and failure.alert is not None and not failure.received:
-            self._suspects[failure.address] = None
-            if len(self._suspects) > SUSPECTS:
-                self._suspects.popitem(last=False)
-        self._refused(failure)
