@@ -25,6 +25,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("cert", "sign", "web.csr", "--ca-dir", "issuing", "--profile", "server", "--chain", "--out", "web.crt"),
     ):
         assert run(*command).status == 0
+    (tmp_path / "empty").mkdir()
     return tmp_path
 
 
@@ -50,13 +51,16 @@ def test_what_is_wrong_is_not_lost_among_what_is_right(here: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "status", "hint"),
     [
-        (("verify", "web.crt", "--ca", "root"), 2, "name a file in it: root/ca.crt"),
+        (("verify", "web.crt", "--ca", "root"), 2, "name what is in it: root/ca.crt"),
         (("verify", "web.crt", "--ca", "issuing/ca.cert"), 2, "did you mean issuing/ca.crt?"),
         (("verify", "wbe.crt", "--ca", "root/ca.crt"), 2, "did you mean web.crt?"),
         (("fingerprint", "web.cert"), 69, "did you mean web.crt?"),
-        (("convert", "root", "x.pem"), 2, "name a file in it: root/ca.crt"),
+        (("convert", "empty", "x.pem"), 2, "name what is in it: empty/*"),
+        (("cert", "sign", "wbe.csr", "--ca-dir", "issuing"), 2, "did you mean web.csr?"),
+        (("kit", "device", "--ca-dir", "issuing", "--node", "e", "--out", "e.jks"), 2, "edgeward convert KIT.p12 OUT.jks"),
+        (("kit", "server", "--ca-dir", "issuing"), 2, "edgeward cert sign --profile server"),
         (("ca", "new", "--ca-dir", "root", "--name", "Root"), 1, "or make the new one in another directory"),
-        (("csr", "new", "b.csr", "--new-key", "b.key", "--subject", "CN=b"), 65, "--no-password writes it in the clear"),
+        (("csr", "new", "b.csr", "--new-key", "b.key", "--subject", "CN=b"), 65, "--no-password writes PEM and DER in the clear"),
     ],
 )  # fmt: skip
 def test_a_slip_has_a_hint(here: Path, command: tuple[str, ...], status: int, hint: str) -> None:

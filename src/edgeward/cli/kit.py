@@ -41,6 +41,13 @@ class Part:
     items: tuple[Item, ...] = ()
 
 
+class NoKit(UsageError):
+    """A kit in one file of a format that cannot hold it."""
+
+    sentence = "a kit is a directory, a .zip or a .p12, not a {ending}"
+    remedy = "make a .p12, which Java and Windows read, or of it: edgeward convert KIT.p12 OUT{ending}"
+
+
 @click.group(cls=Group)
 def command() -> None:
     """Lay out what a device or a platform needs for mutual TLS, and say which of it is secret."""
@@ -226,7 +233,10 @@ def _lock(password: str | None, out: str) -> output.Lock:
 
 
 def _form(out: str) -> str:
-    return {".zip": "zip", ".p12": "pkcs12", ".pfx": "pkcs12"}.get(Path(out).suffix.lower(), "folder")
+    ending = Path(out).suffix.lower()
+    if ending in (".jks", ".pem", ".crt", ".key", ".der", ".p7b"):
+        raise NoKit(ending=ending)
+    return {".zip": "zip", ".p12": "pkcs12", ".pfx": "pkcs12"}.get(ending, "folder")
 
 
 def _in_the_way(options: dict[str, Any], parts: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from edgeward.cli import reading
 from edgeward.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -78,6 +79,13 @@ def duration(text: str) -> timedelta:
         raise UsageError(problem=f"{text!r} is longer than any time span here") from error
 
 
+class CannotRead(UsageError):
+    """A file that was named and cannot be read."""
+
+    sentence = "cannot read {path}: {why}"
+    remedy = "{near}"
+
+
 def read_input(path: str, limit: int) -> bytes:
     """The content of a file, or of standard input for `-`, at most `limit` octets. Raises `UsageError` when it cannot be read."""
     try:
@@ -86,7 +94,7 @@ def read_input(path: str, limit: int) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        raise UsageError(problem=f"cannot read {path}: {error.strerror}") from error
+        raise CannotRead(path=path, why=error.strerror or str(error), near=reading.near(path)) from error
 
 
 def counted(number: int, name: str) -> str:

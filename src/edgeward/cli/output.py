@@ -67,7 +67,7 @@ class Lock:
                 "password for the new file",
                 twice=True,
                 option=option,
-                or_clear="; --no-password writes it in the clear",
+                or_clear="; --no-password writes PEM and DER in the clear",
             )
         if not typed:
             raise UsageError(problem="the password is empty; to write the key in the clear say --no-password")

@@ -43,14 +43,14 @@ class In(InputError):
 
 
 class IsDirectory(UsageError):
-    """A directory where a file belongs. Of a CA's directory, the CA's certificate was meant."""
+    """A directory where a file belongs. Of an offline CA's directory, the CA's certificate was meant."""
 
     sentence = "{name} is a directory"
-    remedy = "name a file in it: {meant}"
+    remedy = "name what is in it: {meant}"
 
     def __init__(self, name: str) -> None:
-        certificate = Path(name) / "ca.crt"
-        super().__init__(name=name, meant=certificate if certificate.is_file() else f"ls {name}")
+        place = Path(name)
+        super().__init__(name=name, meant=place / ("ca.crt" if (place / "edgeward.db").exists() else "*"))
 
 
 class NotThere(Unavailable):
