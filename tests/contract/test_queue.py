@@ -57,6 +57,22 @@ def test_the_adapter_has_every_method_of_the_port_with_the_same_signature() -> N
             assert offered.return_annotation == inspect.signature(wanted).return_annotation, name
 
 
+def test_those_for_whom_something_waits_are_found_among_many(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        names = [f"edge-{n}" for n in range(1, 8)]
+        for name in names:
+            await enrolled(store, name)
+        for name in names[::2]:
+            await put(store.queue, message(f"for-{name}", name))
+        over = message("over", "edge-2")
+        await store.queue.settle([ended(over, await put(store.queue, over))])
+        assert await store.queue.waiting([*names, "nobody"]) == set(names[::2])
+        assert await store.queue.waiting(["edge-3"]) == {"edge-3"}
+        assert await store.queue.waiting([]) == set()
+
+    story(place, tell)
+
+
 def test_messages_wait_in_the_order_in_which_they_came_each_for_its_node(place: Place) -> None:
     async def tell(store: RelationalStore) -> None:
         for node in ("edge-1", "edge-2"):

@@ -13,7 +13,7 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -156,6 +156,8 @@ class Courier:
         self._tried: dict[str, Tried] = {}  # by message: what the store does not know yet
         self._writing: asyncio.Task[None] | None = None
         self._written = 0.0
+        self._asked: dict[str, None] = {}
+        self._asking: asyncio.Task[None] | None = None
         self._loads: deque[_Line] = deque()
         self._loaders: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[_Waiter]] = {}
@@ -169,7 +171,8 @@ class Courier:
         """The nodes for which something may wait; the queue of any other need not be read. None: not known."""
 
     async def start(self) -> None:
-        """Before the first node connects: learn for whom something waits. Used as long as nobody else writes to the queue."""
+        """Before the first node connects: learn for whom something waits. Where others write to the queue as well, it is
+        asked about the nodes that connect."""
         self._waits_for = {depth.node for depth in await self._queue.depths()}
 
     # ------------------------------------------------------------------------------------------------------- senders
@@ -237,10 +240,34 @@ class Courier:
         """A node has connected; an older connection of it has ended."""
         self.closed(node)
         self._links[node] = link
-        if self._waits_for is None or self.elsewhere is not None or node in self._waits_for:
-            line = self._line(node)
-            if line is not None:
-                self._carry_out(line, line.outbox.start())
+        if self._waits_for is None or node in self._waits_for:
+            self._begin(node)
+        elif self.elsewhere is not None:
+            self._asked[node] = None
+            if self._asking is None:
+                self._asking = asyncio.get_running_loop().create_task(self._ask())
+
+    def _begin(self, node: str) -> None:
+        line = self._line(node)
+        if line is not None:
+            self._carry_out(line, line.outbox.start())
+
+    async def _ask(self) -> None:
+        """Begin with the nodes, of those that have just connected, for which something was put into the queue elsewhere: a read for all of
+        them. What is put there from now on is told (`arrived`)."""
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                try:
+                    found: Iterable[str] = await self._queue.waiting(list(asked))
+                except EdgewardError as error:
+                    _log.warning("whether something waits for %d nodes was not read: %s", len(asked), printable(error))
+                    found = asked  # each is asked about again when its queue is read
+                for node in found:
+                    if node in self._links and node not in self._lines:
+                        self._begin(node)
+        finally:
+            self._asking = None
 
     def _line(self, node: str) -> "_Line | None":
         """What a node that is connected is sent, for somebody who has something for it."""
@@ -326,8 +353,8 @@ class Courier:
 
     async def drain(self) -> None:
         """Wait until everything that was asked for so far is written."""
-        while self._writing is not None or self._loaders:
-            await asyncio.wait({*self._loaders, *([self._writing] if self._writing else [])})
+        while busy := {*self._loaders, *(one for one in (self._writing, self._asking) if one is not None)}:
+            await asyncio.wait(busy)
 
     async def stop(self) -> None:
         """Take no more messages; returns when everything is written."""

@@ -37,7 +37,7 @@ MIGRATING = WRITING + 1
 READERS = 4
 """Connections for reading: an admission makes two or three reads of under a millisecond each."""
 
-TOGETHER = 256
+TOGETHER = 512
 """Reads of one kind that are made with one statement, when so many are asked for at the same time."""
 
 PATIENCE = 4.0
@@ -265,6 +265,19 @@ class _PostgresReader:
             self._tasks.add(task)  # the loop holds tasks weakly
             task.add_done_callback(self._tasks.discard)
         return await asked.answer
+
+    async def each(self, statement: str, rows: Sequence[dict[str, Any]]) -> list[list[Row]]:
+        """One statement for each `TOGETHER` of them."""
+        kind, form = sql_sets.reading(statement) or (None, "")
+        answers: list[list[Row]] = []
+        for start in range(0, len(rows), TOGETHER):
+            some = rows[start : start + TOGETHER]
+            if kind is None or len(some) == 1:
+                answers += [await self._query(statement, row) for row in some]
+            else:
+                found = await self._query(form, sql_sets.columns(kind.types, some), whole=True)
+                answers += sql_sets.sorted_out(found, len(some))
+        return answers
 
     async def _answer(self, statement: str, kind: sql_sets.Reading, form: str) -> None:
         """Read for everybody who asks, until nobody does."""

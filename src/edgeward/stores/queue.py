@@ -48,6 +48,10 @@ class Queue(Protocol):
         older ones that are queued become `superseded`, except deletions and responses."""
         ...
 
+    async def waiting(self, nodes: Sequence[str]) -> set[str]:
+        """Those of the nodes that have live messages."""
+        ...
+
     async def pending(self, node: str, limit: int, octets: int) -> Sequence[Outbound]:
         """The first live messages of a node in order: at most `limit`, and no more than `octets` of bodies after the first."""
         ...

@@ -32,6 +32,11 @@ class RelationalQueue:
         answers: list[Put | EdgewardError] = await self._writer.submit(Unit(work=work))
         return answers
 
+    async def waiting(self, nodes: Sequence[str]) -> set[str]:
+        """Those of the nodes that have live messages."""
+        found = await self._reader.each(sql.WAITING, [{"node": node} for node in nodes])
+        return {node for node, rows in zip(nodes, found, strict=True) if rows}
+
     async def pending(self, node: str, limit: int, octets: int) -> Sequence[Outbound]:
         """The first live messages of a node, in order."""
         found = await self._reader.query(sql.PENDING, {"node": node, "limit": limit})

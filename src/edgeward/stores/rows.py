@@ -2,6 +2,7 @@
 
 import functools
 import ipaddress
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -19,6 +20,10 @@ class Reader(Protocol):
     """Reads that do not wait behind the writer and see everything committed before they began."""
 
     async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
+    async def each(self, statement: str, rows: Sequence[dict[str, Any]]) -> list[list[Row]]:
+        """What the same read finds for each of several rows of parameters."""
+        ...
+
     async def close(self) -> None: ...
 
 

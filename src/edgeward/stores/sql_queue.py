@@ -52,6 +52,7 @@ SELECT (SELECT COUNT(*) FROM message WHERE node = :node AND settled_at IS NULL),
        d.blocked_at, d.blocked_reason
   FROM device d WHERE d.name = :node"""
 
+WAITING = "SELECT 1 FROM message WHERE node = :node AND settled_at IS NULL LIMIT 1"
 PENDING = f"SELECT {_COLUMNS} FROM message WHERE node = :node AND settled_at IS NULL ORDER BY n LIMIT :limit"
 
 SETTLE = """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeward.stores import sql, sql_replicas, sql_timeline
+from edgeward.stores import sql, sql_queue, sql_replicas, sql_timeline
 from edgeward.stores.rows import Row
 from edgeward.stores.writer import Parameters
 
@@ -129,6 +129,7 @@ DELETE FROM timeline USING {arrays},
 
 READINGS = (
     Reading(sql.STANDING, {"key_id": "text", "node": "text", "spki_sha256": "bytea", "at": "bigint"}),
+    Reading(sql_queue.WAITING, {"node": "text"}),
     Reading(sql.PRESENTED, {"fingerprint": "bytea", "at": "bigint"}),
 )
 

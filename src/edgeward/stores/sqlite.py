@@ -157,5 +157,8 @@ class _SqliteReader:
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
+    async def each(self, statement: str, rows: Sequence[dict[str, Any]]) -> list[list[Row]]:
+        return [await self.query(statement, row) for row in rows]
+
     async def close(self) -> None:
         self._connection.close()
