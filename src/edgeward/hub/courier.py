@@ -478,10 +478,13 @@ class Courier:
             self._tell(Settlement(outbound.node, outbound.msg_id, answer.state))
             return
         line = self._line(outbound.node)
-        if line is not None:
+        if line is None:
+            if self.elsewhere is not None:
+                self.elsewhere.queued(outbound.node)
+        elif self.elsewhere is None:
             self._carry_out(line, line.outbox.offer(msgspec.structs.replace(outbound, n=answer.n), at, busy=line.busy))
-        elif self.elsewhere is not None:
-            self.elsewhere.queued(outbound.node)
+        else:  # another hub may have put one ahead of it, of which we hear in a moment: the queue is read, in its order
+            self._carry_out(line, line.outbox.more(at, busy=line.busy))
 
     def _something_for(self, node: str) -> None:
         if self._waits_for is not None:
