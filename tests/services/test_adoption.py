@@ -281,6 +281,23 @@ def test_behind_the_flag_an_old_edge_enrols_and_renews_under_the_name_of_its_tok
     told(tell, LENIENT)
 
 
+def test_behind_the_flag_an_old_edge_enrols_at_a_ca_that_was_made_here() -> None:
+    """The command in the refusal works on every authority; with nothing to adopt, no certificate without a record is let in."""
+
+    async def story() -> None:
+        async with world() as w:
+            token, _ = await w.token("edge-1", uses=5)
+            await refused(LegacyEdge, w.enrol("edge-1", token, csr(LEGACY)), "older than KubeEdge v1.16")
+            await w.adoption.allow(Terms(legacy=True), actor="operator:test", now=w.now)
+            der = await w.enrol("edge-1", token, csr(LEGACY))
+            assert (await admit(w, der, "edge-1")).node == "edge-1"
+            assert await w.enrol("edge-1", der, csr(LEGACY)), "and renews"
+            stranger = Cloud.new(now=NOON).issue(LEGACY, new_key(), now=NOON)
+            await refused(CertificateRefused, admit(w, stranger, "edge-2"))
+
+    run(story())
+
+
 # --------------------------------------------------------------------------------------------------------------- terms
 
 

@@ -63,11 +63,11 @@ class Adoption:
         ]
 
     async def allow(self, terms: Terms, *, actor: str, now: datetime) -> None:
-        """Adopt on these terms from now on. Raises `UsageError` where no CA was imported; unchanged terms write nothing."""
+        """Adopt on these terms from now on. Raises `UsageError` for an adoption where no CA was imported; unchanged terms write nothing."""
         await self.load()
         if terms == self._terms:
             return
-        if not self._imported:
+        if terms.until is not None and not self._imported:
             raise UsageError(
                 problem="no CA was imported, so there is nothing to adopt: give KubeEdge's rootCA or casecret"
             )
