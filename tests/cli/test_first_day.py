@@ -107,3 +107,9 @@ def test_names_as_openssl_lists_them_are_taken_apart(here: Path) -> None:
     )
     for name in (("--name", "a.example"), ("--name", "b.example"), ("--ip", "192.0.2.1")):
         assert run("verify", "two.crt", "--chain", "issuing/ca.crt", "--ca", "root/ca.crt", *name).status == 0
+
+
+def test_what_comes_over_a_pipe_is_not_called_a_file(here: Path) -> None:
+    done = run("inspect", "-", stdin=b"y\n" * 50)
+    assert done.status == 65
+    assert "hint: see what comes in: the command before the |" in done.err

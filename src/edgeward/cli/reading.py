@@ -28,8 +28,8 @@ class In(InputError):
     remedy = "{next}"
 
     def __init__(self, name: str, error: EdgewardError) -> None:
-        name = "standard input" if name == "-" else name
         fallback = _next(name, error)
+        name = "standard input" if name == "-" else name
         super().__init__(
             name=name, problem=printable(str(error).removeprefix(f"{name} "), 400), next=error.hint or fallback
         )
@@ -73,6 +73,8 @@ def near(name: str) -> str:
 
 def _next(name: str, error: EdgewardError) -> str:
     """What to do about an input that cannot be used, where the error itself does not say."""
+    if name == "-":
+        return "see what comes in: the command before the |, by itself" if error.code == "unreadable" else ""
     if error.code == "too-large":
         return f"nothing that is meant to be read here is that large; see how it begins: head -c 200 {name}"
     if error.code != "unreadable":
