@@ -60,6 +60,23 @@ def test_a_node_connects_and_is_online():
     assert device.online_since is not None and device.address == "127.0.0.1" and device.connections == 1
 
 
+def test_who_asks_the_store_next_finds_everybody_who_is_here():
+    """Presence is written a moment later, so that many share a transaction; a reader does not see that."""
+
+    async def scene(one):
+        names = [f"edge-{n}" for n in range(5)]
+        found = []
+        for name in names:
+            await one.connect(name)
+            await one.hub.recorded()
+            device = await one.store.device(name)
+            found.append(device is not None and device.online_since is not None)
+        await asyncio.gather(*(one.hub.recorded() for _ in range(3)))
+        return found
+
+    assert run(scene, *(f"edge-{n}" for n in range(5))) == [True] * 5
+
+
 REFUSED = {
     "another node's name": (certificate_of("edge-1"), head("edge-2"), 403, "certificate is for node edge-1, not for"),
     "no name": (certificate_of("edge-1"), head(Node_id=None), 400, "node_id is missing"),

@@ -54,7 +54,8 @@ _Value = TypeVar("_Value")
 
 
 class Presence:
-    """Writes to `store` in the background. `drain` waits for all of it. `clock` gives seconds that never go back."""
+    """Writes to `store` in the background. `drain` waits for all of it, `written` for what happened before it was called. `clock` gives
+    seconds that never go back."""
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store = store
@@ -66,6 +67,9 @@ class Presence:
         self._refused: dict[str, float] = {}
         self._writing: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
+        self._asked = 0
+        self._done = 0
+        self._round = asyncio.Event()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._notes = Allowance(burst=NOTES_BURST, rate=NOTES_RATE)
 
@@ -130,11 +134,21 @@ class Presence:
             await asyncio.wait({*self._tasks, *([self._writing] if self._writing else [])})
         self._at_once.clear()
 
+    async def written(self) -> None:
+        """Write at once what has happened by now, and wait for that, so that who reads the store next finds it there. What happens
+        meanwhile is not waited for, nor what the store does not take."""
+        asked = self._asked
+        self._at_once.set()
+        while self._done < asked and self._writing is not None:
+            await self._round.wait()
+        self._at_once.clear()
+
     def _happened(self, moment: Moment) -> None:
         self._moments.append(moment)
         self._wake()
 
     def _wake(self) -> None:
+        self._asked += 1
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -149,11 +163,20 @@ class Presence:
                 arrivals = _some_of(self._arrivals)
                 departures = [] if self._arrivals else _some_of(self._departures)  # a node's follows its arrival
                 write = self._store.timeline.add(moments, _some_of(self._skews), arrivals, departures)
+                asked = self._asked
+                left = self._moments or self._skews or self._arrivals or self._departures
                 if not await self._attempt(write, f"{len(moments)} moments of nodes"):
                     self._put_back(arrivals, departures)
                     return
+                self._done = self._done if left else asked
+                self._next_round()
         finally:
             self._writing = None
+            self._next_round()
+
+    def _next_round(self) -> None:
+        self._round.set()
+        self._round = asyncio.Event()
 
     def _put_back(self, arrivals: list[Arrival], departures: list[Departure]) -> None:
         """What was not written is tried again after a while, as far as nothing newer has come."""

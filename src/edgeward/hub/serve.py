@@ -316,6 +316,10 @@ class Hub:
         await self.courier.drain()
         await self._presence.drain()
 
+    async def recorded(self) -> None:
+        """Who came and went by now is in the store."""
+        await self._presence.written()
+
     # ----------------------------------------------------------------------------------------------------- admission
 
     async def admit(self, request: http.Request) -> Attendance | http.Response:

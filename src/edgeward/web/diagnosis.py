@@ -61,6 +61,7 @@ async def doctor(platform: Platform, _request: Request) -> Response:
     now, facts, store = platform.now(), platform.describe(), platform.store
     since = facts.get("since", now)
     recent = await platform.failures.recent(since=now - timedelta(days=FAILURE_DAYS), limit=MOST)
+    await platform.hub.recorded()
     nodes = await store.nodes()
     server = await store.certificate(bytes.fromhex(facts.get("certificate_sha256", "")))
     last_record, audited = await _audited(store, facts.get("data", ""))
@@ -108,6 +109,7 @@ async def _audited(store: Store, directory: str) -> tuple[datetime | None, list[
 
 async def judged(platform: Platform, found: Sequence[Failure], node: str = "") -> list[tuple[Failure, Finding]]:
     """Each record with what it means, by what the authority knows besides. `node`: the one that was asked about."""
+    await platform.hub.recorded()
     facts = platform.describe()
     names = tuple(facts.get("names", ()))
     server = await platform.store.certificate(bytes.fromhex(facts.get("certificate_sha256", "")))

@@ -47,6 +47,7 @@ def _shown(node: Known, connected: bool) -> Node:
 
 async def every(platform: Platform, request: Request) -> Response:
     """All nodes, by name."""
+    await platform.hub.recorded()
     online = {one.node for one in platform.hub.online()}
     return json([_shown(node, node.device.name in online) for node in await platform.store.nodes()])
 
@@ -54,6 +55,7 @@ async def every(platform: Platform, request: Request) -> Response:
 async def one(platform: Platform, request: Request, name: str) -> Response:
     """One node."""
     name = names.node_name(name)
+    await platform.hub.recorded()
     device = await platform.store.device(name)
     if device is None:
         raise NotFound(what="node", name=name)
@@ -65,6 +67,7 @@ async def one(platform: Platform, request: Request, name: str) -> Response:
 async def timeline(platform: Platform, request: Request, name: str) -> Response:
     """What happened to a node, the newest first; the last 200 moments."""
     name = names.node_name(name)
+    await platform.hub.recorded()
     if await platform.store.device(name) is None:
         raise NotFound(what="node", name=name)
     return json(
