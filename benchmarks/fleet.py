@@ -38,6 +38,9 @@ from services import Nats, Postgres, children, cpu, free_port, memory
 
 HERE = Path(__file__).parent
 
+UNENDING = 120.0
+"""Seconds after which a hub that was asked to end is killed."""
+
 A_CLIENT = 14_000
 """Nodes of one client process."""
 
@@ -93,10 +96,18 @@ class Hub:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.2)
             before = max(before, self._spent + cpu(self.process.pid))
+            if number != signal.SIGKILL and time.monotonic() - began > UNENDING:
+                say("the hub does not end, and is killed")
+                return time.monotonic() - began + self.end(signal.SIGKILL)
         while any(Path(f"/proc/{one}").exists() for one in workers):
             time.sleep(0.02)
         self._spent = before
         return time.monotonic() - began
+
+    def close(self) -> None:
+        """End it for good."""
+        self.end(signal.SIGTERM)
+        self._log.close()
 
     @property
     def cpu(self) -> float:
@@ -215,7 +226,7 @@ class Site:
                 closing.callback(one.stop)
         urls = [one.url for one in self._others.values()] or ["", ""]
         self.hub = Hub(place, options, *urls)
-        closing.callback(lambda: self.hub.end(signal.SIGTERM if self.hub.process.poll() is None else signal.SIGKILL))
+        closing.callback(self.hub.close)
         say("the hub serves")
         token = place / "token"
         token.write_text(self.hub.command("token", "new", "--pattern", "*", "--uses", "1000000"))
@@ -258,8 +269,10 @@ class Report:
             self.add(f"{name}, {part}", f"{(spent - before[part]) * 1000 / max(1, number):.3f} ms")
 
 
-def wait_until(happened: Callable[[], bool], progress: Callable[[], str], seconds: float) -> float | None:
-    """The seconds until it happened; None if it did not in time."""
+def wait_until(
+    happened: Callable[[], bool], progress: Callable[[], str], seconds: float, every: float = 0.1
+) -> float | None:
+    """The seconds until it happened, which is looked at `every` so often; None if it did not in time."""
     began = shown = time.monotonic()
     while not happened():
         now = time.monotonic()
@@ -268,7 +281,7 @@ def wait_until(happened: Callable[[], bool], progress: Callable[[], str], second
         if now - shown > 10:
             shown = now
             say(progress())
-        time.sleep(0.1)
+        time.sleep(every)
     return time.monotonic() - began
 
 
@@ -293,7 +306,7 @@ def measure(site: Site, options: argparse.Namespace, report: Report) -> None:
     clients.tell("connect")
     took = wait_until(lambda: clients.total("online") >= nodes, state, limit)
     report.add("all connected in", "never" if took is None else f"{took:.1f} s")
-    recorded = wait_until(lambda: hub.present() == nodes, state, 60)
+    recorded = wait_until(lambda: hub.present() == nodes, state, 60, 1.0)
     after = site.spent()
     report.errors("    errors", nodes - clients.total("online") + sum(clients.failed.values()), clients.failed)
     report.add("    from dial to upgrade, p50, p99", "{:.0f}, {:.0f} ms".format(*clients.worst("dials")))
@@ -357,7 +370,7 @@ def restart(site: Site, options: argparse.Namespace, report: Report, how: str, l
     report.add(
         "    all back, from serving", "never" if took is None else f"{time.monotonic() - began - ended - served:.1f} s"
     )
-    recorded = wait_until(lambda: hub.present() == nodes, state, 60)
+    recorded = wait_until(lambda: hub.present() == nodes, state, 60, 1.0)
     report.errors(
         "    errors since it serves", nodes - clients.total("online") + sum(clients.failed.values()), clients.failed
     )
@@ -387,12 +400,12 @@ def machine() -> str:
 
 @contextlib.contextmanager
 def terminated() -> Iterator[None]:
-    """SIGTERM and SIGHUP end it as Ctrl-C does, so that everything is cleared up."""
+    """Signals end it in a way that everything is cleared up."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    for one in (signal.SIGTERM, signal.SIGHUP):
+    for one in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(one, interrupt)
     yield
 
