@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeward import config
 from edgeward.app_directory import DataDirectory
@@ -127,7 +128,7 @@ class _Worker:
     def listen(self) -> None:
         """Take its share of connections from now on; they wait until it is there. Raises `CannotListen`."""
         address = self._crew.address
-        for port in () if self._sockets else self._ports:
+        for port in self._ports[len(self._sockets) :]:
             try:
                 self._sockets.append(tcp.shares(address, port, self._backlog))
             except OSError as error:
@@ -163,18 +164,29 @@ class _Worker:
         pause, stopping = 0.1, asyncio.ensure_future(self._stopped.wait())
         while not self._stopped.is_set():
             began = time.monotonic()
-            process = self._process if self._process is not None and self._process.returncode is None else None
-            ended = asyncio.ensure_future((process or await self._start()).wait())
-            await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if not ended.done():
-                await self._end(ended)
+            end = await self._life(stopping)
+            if end is None:
                 break
             pause = min(pause * 2, LONGEST_PAUSE) if time.monotonic() - began < SHORT_LIFE else 0.1
             if pause > LONGEST_WAIT:
                 self.listen_no_more()
-            _log.error("worker %d %s; it is started again", self._number, _how(ended.result()))
+            _log.error("worker %d %s; it is started again", self._number, end)
             await asyncio.wait([stopping], timeout=pause)
         stopping.cancel()
+
+    async def _life(self, stopping: "asyncio.Future[Any]") -> str | None:
+        """One process from its start to its end, and what became of it; None when it was to stop."""
+        process = self._process if self._process is not None and self._process.returncode is None else None
+        try:
+            process = process or await self._start()
+        except (CannotListen, OSError) as error:  # no memory, no room for processes: that may change
+            return f"cannot be started: {error}"
+        ended = asyncio.ensure_future(process.wait())
+        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            return _how(ended.result())
+        await self._end(ended)
+        return None
 
     async def _start(self, once: Sequence[str] = ()) -> asyncio.subprocess.Process:
         script = Path(sys.argv[0])

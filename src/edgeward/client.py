@@ -176,7 +176,7 @@ class Client:
         try:
             return read()
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise client_calls.cut_off(self.address) from error
+            raise client_calls.cut_off(self.address, error) from error
 
     def _connection(self) -> http.client.HTTPConnection:
         place = self._place

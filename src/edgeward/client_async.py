@@ -241,7 +241,7 @@ class _Answer:
         except (OSError, httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if isinstance(error, ssl.SSLError) or not self._headed:
                 raise client_calls.unreachable(error, self._address) from error
-            raise client_calls.cut_off(self._address) from error
+            raise client_calls.cut_off(self._address, error) from error
         if not octets and not self._headed:
             raise client_calls.cut_off(self._address)
         return len(octets)

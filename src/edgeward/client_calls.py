@@ -192,6 +192,8 @@ def refusal(status: int, text: bytes, address: str) -> EdgewardError:
 
 def unreachable(error: Exception, address: str) -> Unreachable:
     """Why a server could not be asked, in words."""
+    if isinstance(error, TimeoutError) and error.errno is None:  # ours, not the kernel's
+        return Unreachable(address=address, why="it does not answer in time")
     if isinstance(error, ssl.SSLError):
         return Unreachable(address=address, why=f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}")
     why = getattr(error, "strerror", None) or str(error) or "the server closed the connection"
@@ -203,8 +205,10 @@ def stopped(address: str) -> Unreachable:
     return Unreachable(address=address, why="the server has stopped")
 
 
-def cut_off(address: str) -> Unreachable:
-    """An answer has ended before its end."""
+def cut_off(address: str, error: Exception | None = None) -> Unreachable:
+    """An answer has ended before its end, or does not go on."""
+    if isinstance(error, TimeoutError):
+        return unreachable(error, address)
     return Unreachable(address=address, why="the server closed the connection")
 
 

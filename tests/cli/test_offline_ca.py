@@ -334,7 +334,7 @@ def test_a_killed_run_leaves_no_certificate_without_a_row(here: Path, beside: bo
         "import os, edgeward.cli\nfrom edgeward.cli import bench, workers\nreal, n = bench.signed, []\n"
         f"def signed(*a):\n    n.append(1)\n    if len(n) == 100: {kill}\n    return real(*a)\n"
         f"bench.signed, workers.MANY = signed, {1 if beside else 10**6}\nos.sched_getaffinity = lambda _: {{0, 1}}\n"
-        "edgeward.cli.main(['cert','sign','in','--ca-dir','root','--profile','device','--out','out'])\n"
+        "edgeward.cli.run(['cert','sign','in','--ca-dir','root','--profile','device','--out','out'])\n"
     )
     (here / "killed.py").write_text(script)
     source = Path(signing.__file__).parents[2]

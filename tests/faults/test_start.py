@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from tests.support.server import Server, client_context, private_directory, server, until, without_traceback
 from tests.support.world import csr
@@ -185,6 +187,16 @@ def test_t47_hostile_things_in_place_of_our_files(place: Path) -> None:
         one.data.symlink_to(elsewhere)
         status, words = said_on_start(one)
         assert status == 65, words
+
+
+def test_a_key_is_exported_under_a_password_of_any_octets(place: Path) -> None:
+    with server() as one:
+        password = b"\xfc is no UTF-8"
+        (place / "password").write_bytes(password + b"\n")
+        said = one.run("ca", "export", "--with-key", "--password", f"@{place / 'password'}", "--out", place / "ca.pem")
+        assert said.status == 0, said
+        found = re.search(b"-----BEGIN ENC.*", (place / "ca.pem").read_bytes(), re.DOTALL)
+        assert found and serialization.load_pem_private_key(found[0], password)
 
 
 def test_t47_an_export_replaces_nothing(place: Path) -> None:

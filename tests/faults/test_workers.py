@@ -72,7 +72,7 @@ def test_a_worker_that_is_killed_is_started_again_and_its_nodes_come_back(pair: 
     os.kill(old[1], signal.SIGKILL)
     for name, connection in connections.items():
         assert _is_closed(connection, 5) if name in at_1 else acknowledged(connection)
-    for name in at_1:  # at once: the other worker takes them
+    for name in at_1:  # at once, or when their worker is back: nobody is refused
         connections[name] = pair.connect(devices[name], name)
         assert acknowledged(connections[name])
     within(lambda: pair.pids().get(1) not in (None, old[1]), "the worker to be back")

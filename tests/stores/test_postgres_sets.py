@@ -129,14 +129,18 @@ def test_reads_that_are_made_together_find_what_each_alone_finds(postgres: Clust
     asyncio.run(tell())
 
 
-def test_one_that_asks_for_what_cannot_be_spoils_nobody_else_s_read(postgres: Cluster) -> None:
+@pytest.mark.parametrize(("name", "refusal"), [("a\0b", StoreUnavailable), ("a\ud800b", UnicodeEncodeError)])
+def test_one_that_asks_for_what_cannot_be_spoils_nobody_else_s_read(
+    postgres: Cluster, name: str, refusal: type[Exception]
+) -> None:
     async def tell() -> None:
         store = adapter.open_store(postgres.database(migrated=True))
         await store.add_issuer(new_issuer(), None, event("ca.created"))
         await enrolled(store, "edge-1")
-        asked = [store.standing("none", name, b"", NOON) for name in ("edge-1", "edge-1", "a\0b", "edge-1")]
-        found = await asyncio.gather(*asked, return_exceptions=True)
-        assert [getattr(one, "has_certificate", type(one)) for one in found] == [True, True, StoreUnavailable, True]
+        asked = [store.standing("none", one, b"", NOON) for one in ("edge-1", "edge-1", name, "edge-1")]
+        async with asyncio.timeout(60):
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        assert [getattr(one, "has_certificate", type(one)) for one in found] == [True, True, refusal, True]
         await store.close()
 
     asyncio.run(tell())

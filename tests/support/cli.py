@@ -35,7 +35,7 @@ def run(*args: object, stdin: bytes = b"") -> Ran:
         contextlib.redirect_stderr(err),
     ):
         try:
-            edgeward.cli.main([str(arg) for arg in args])
+            status = edgeward.cli.run([str(arg) for arg in args])
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
         finally:

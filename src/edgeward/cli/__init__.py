@@ -94,14 +94,9 @@ def command() -> None:
     """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """`run`, then exit as Python programs do. The program itself begins in `edgeward.__main__`."""
-    sys.exit(run(arguments))
-
-
 def run(arguments: list[str] | None = None) -> int:
     """The exit status of a command line, with its error, if any, said on standard error: 0 good, 1 findings, 2 usage, 65 input is not
-    what it claims, 69 unavailable, 70 our bug."""
+    what it claims, 69 unavailable, 70 our bug. The program itself is `edgeward.__main__`."""
     # The library warns of serial numbers and lengths that it will refuse one day; `inspect` says so in its own words.
     warnings.simplefilter("ignore")
     try:

@@ -83,7 +83,7 @@ def export(data: Path, der: bool, out: Path | None, with_key: bool, password: st
     if with_key:
         sealed = pkcs8.encrypt_portable(
             base64.b64decode(exported["key"]),
-            chosen.reveal().encode(),
+            chosen.reveal().encode("utf-8", "surrogateescape"),
             salt=secrets.token_bytes(16),
             iv=secrets.token_bytes(16),
         )

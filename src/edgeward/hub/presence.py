@@ -139,9 +139,11 @@ class Presence:
         meanwhile is not waited for, nor what the store does not take."""
         asked = self._asked
         self._at_once.set()
-        while self._done < asked and self._writing is not None:
-            await self._round.wait()
-        self._at_once.clear()
+        try:
+            while self._done < asked and self._writing is not None:
+                await self._round.wait()
+        finally:  # also for who was cancelled: else nothing would be gathered any more
+            self._at_once.clear()
 
     def _happened(self, moment: Moment) -> None:
         self._moments.append(moment)
@@ -199,10 +201,10 @@ class Presence:
 
 
 def _after(earlier: Arrival | None, later: Arrival) -> Arrival:
-    """Two arrivals of a node as one."""
+    """Two arrivals of a node as one. When each is the first of its certificate, the earlier certificate was revoked in between."""
     if earlier is None:
         return later
-    return later._replace(times=earlier.times + later.times, first=earlier.first or later.first)
+    return later._replace(times=earlier.times + later.times, first=later.first or earlier.first)
 
 
 def _some_of(waiting: dict[str, _Value]) -> list[_Value]:

@@ -304,8 +304,8 @@ class _PostgresReader:
             try:
                 found = await self._query(form, sql_sets.columns(kind.types, rows), whole=True)
                 return sql_sets.sorted_out(found, len(rows))
-            except StoreUnavailable as error:
-                if not isinstance(error.__cause__, psycopg.DataError):
+            except Exception as error:  # whatever it is, nobody may wait for ever
+                if isinstance(error, StoreUnavailable) and not isinstance(error.__cause__, psycopg.DataError):
                     return [error] * len(rows)
                 # one of them asks for what no text can be, such as a NUL: the others get their answers
         return await asyncio.gather(*(self._query(statement, row) for row in rows), return_exceptions=True)

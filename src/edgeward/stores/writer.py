@@ -343,7 +343,6 @@ _ORDER = {
             sql.PLAN,
             sql.RECORD_USE,
             sql.ISSUE,
-            sql.SEEN,
         )
     )
 }
