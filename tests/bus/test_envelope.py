@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeward.bus.envelope import Envelopes
+from edgeward.bus.envelope import Envelopes, _Part
 from edgeward.bus.port import Changed, Interest, Moved, Notice, Presence, Queued, Settled, Upward, Withdrawn
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -67,6 +68,15 @@ def test_what_was_recorded_is_not_heard_again() -> None:
     again = Envelopes(b"k" * 32, "a", 200, 2)  # the replica has started anew, whatever its clock says
     assert b.unwrap(wrapped(again, Changed())[0]) == ("a", [Changed()])
     assert all(b.unwrap(part) is None for part in (*old, *new))
+
+
+def test_a_replica_that_was_brought_up_to_date_is_heard_by_one_that_heard_it_before() -> None:
+    """Earlier versions numbered their notices by the clock, and said one at a time."""
+    a, b = pair()
+    body = msgspec.msgpack.encode(Changed())
+    old = a._sealed(msgspec.msgpack.encode(_Part("a", 1_764_000_000_000_000_000, 0, 1, body)))
+    assert b.unwrap(old) is None
+    assert b.unwrap(wrapped(a, Changed())[0]) == ("a", [Changed()])
 
 
 def test_what_is_unfinished_is_bounded() -> None:

@@ -80,8 +80,11 @@ class Envelopes:
             body = one.body if one.parts == 1 else self._gathered(one)
             if body is None:
                 return None
-            self._heard[one.sender] = one.number
-            return one.sender, [notice for each in self._several.decode(body) for notice in self._notice(each)]
+            several = self._several.decode(body)
+            self._heard[one.sender] = (
+                one.number
+            )  # only now: a replica of an earlier version counts by its clock, far ahead
+            return one.sender, [notice for each in several for notice in self._notice(each)]
         except _UNREADABLE:
             return None
 

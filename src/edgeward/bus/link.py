@@ -142,9 +142,10 @@ class Link(ABC):
 
     async def _speak(self) -> None:
         while True:
-            await self._wake.wait()
+            while not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
             await asyncio.sleep(GATHER)
-            self._wake.clear()
             while self._waiting:
                 await self._say(self._envelopes.wrap(self._next()))
 
