@@ -1,16 +1,18 @@
 """Group commit: one sync for many writes, each of which stands or falls alone."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
-from edgeward.errors import EdgewardError, InternalError
+from edgeward.errors import CertificateRefused, EdgewardError, InternalError
 from edgeward.model import audit
+from edgeward.model.authority import Reason
 from edgeward.stores import sql
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
 from edgeward.stores.writer import MAX_SEQUELS, Engine, Step, Unit, Writer
-from tests.support.rows import admission, enrolled, event, new_issuer, new_record, signed
+from tests.support.rows import NOON, admission, arrived, enrolled, event, new_issuer, new_record, signed
 
 
 async def _statements(store: RelationalStore) -> list[str]:
@@ -105,6 +107,40 @@ def test_only_so_many_signatures_share_a_transaction() -> None:
         await asyncio.gather(*(store.certify(r, admission(), None, lambda r=r: signed(r)) for r in records))
         between = " ".join("C" if one == "COMMIT" else "p" if "INTO certificate" in one else "" for one in seen).split()
         assert between == ["p"] * MAX_SEQUELS + ["C"] + ["p"] * MAX_SEQUELS + ["C"]
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_writes_with_code_of_their_own_divide_nobody_into_one_by_one_and_keep_their_place() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        await store.add_issuer(new_issuer(), None, event())
+        renewed = [await enrolled(store, f"edge-{n}") for n in range(2)]
+        seen = await _statements(store)
+
+        def renewal(n: int) -> Awaitable[None]:
+            record = new_record(f"edge-{n}")
+            return store.certify(
+                record, admission(renews=renewed[n].serial), event(f"renewed-{n}"), lambda: signed(record)
+            )
+
+        first = [renewal(0), arrived(store, "edge-0", NOON, "192.0.2.7"), renewal(1), renewal(0)]
+        assert await asyncio.gather(*first) == [None] * 4
+        assert (seen.count("COMMIT"), seen.count("SAVEPOINT unit")) == (1, 0)
+        told = [one.action for one in await store.audit()][-6:]
+        assert [one for one in told if one.startswith("renewed")] == ["renewed-0", "renewed-1", "renewed-0"]
+
+        # whoever asks for a renewal after its revocation is refused, also when both are in one transaction
+        revoking = store.revoke([renewed[1].serial], NOON, Reason.UNSPECIFIED, event("revoked"))
+        before, revoked, after, other = await asyncio.gather(
+            renewal(1), revoking, renewal(1), renewal(0), return_exceptions=True
+        )
+        assert (before, other) == (None, None)
+        assert isinstance(revoked, list) and [one.serial for one in revoked] == [renewed[1].serial]
+        assert isinstance(after, CertificateRefused)
+        assert (seen.count("COMMIT"), seen.count("SAVEPOINT unit")) == (2, 4)
+        assert audit.first_bad(await store.audit()) is None
         await store.close()
 
     asyncio.run(story())

@@ -2,8 +2,9 @@
 
 A `Unit` is a write that happens whole or not at all: steps, an optional piece of code, and audit events. The units that have gathered
 while the last transaction was syncing go into the next one together. Their steps are first run by kind, each kind with one
-`executemany`; the sum of changed rows says whether every rule held. When one did not, the transaction is rolled back and the units are
-run again one by one, each behind a savepoint, so that a refused unit fails alone and the others share the sync all the same.
+`executemany`, between units with code of their own; the sum of changed rows says whether every rule held. When one did not, the
+transaction is rolled back and the units are run again one by one, each behind a savepoint, so that a refused unit fails alone and the
+others share the sync all the same.
 
 A unit may have a sequel: code that is called once the steps of all units have held, and gives the rest of what is written. So a
 certificate is signed between its planned and its issued row, and both cost one transaction and one sync (decision 2).
@@ -15,6 +16,7 @@ A database across a network gets the whole transaction in the thread.
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -212,7 +214,7 @@ class Writer:
     def _run(self, units: list[Unit]) -> list[Any]:
         """Run the statements of every unit in an open transaction; the result of each, or the exception it ends with."""
         try:
-            if sum(len(unit.steps) for unit in units) > 1 and all(unit.work is None for unit in units):
+            if sum(len(unit.steps) for unit in units) > 1:
                 try:
                     return self._all_at_once(units)
                 except (StoreUnavailable, Lost):
@@ -225,7 +227,15 @@ class Writer:
             return [error] * len(units)
 
     def _all_at_once(self, units: list[Unit]) -> list[Any]:
+        """In their order, the units without code together."""
+        results: list[Any] = []
         self._engine.begin()
+        for coded, some in itertools.groupby(units, lambda unit: unit.work is not None):
+            group = list(some)
+            results += [self._one(unit) for unit in group] if coded else self._together(group)
+        return results
+
+    def _together(self, units: list[Unit]) -> list[Any]:
         self._by_kind(unit.steps for unit in units)
         sequels = [None if unit.then is None else unit.then() for unit in units]
         if any(sequels):
