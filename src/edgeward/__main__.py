@@ -21,7 +21,15 @@ def main() -> NoReturn:
     Collections while modules load and at the end cost a fifth of the time of a short command. Commands that live long turn them on again.
     """
     gc.disable()
+    _open_what_is_closed()
     leave(import_module("edgeward.cli").run())
+
+
+def _open_what_is_closed() -> None:
+    """Whoever starts us without a standard stream wants nothing of it; left closed, the next file that is opened would be in its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))
 
 
 def leave(status: int) -> NoReturn:

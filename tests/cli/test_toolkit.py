@@ -471,6 +471,16 @@ def test_the_program_ends_with_everything_written_and_the_exit_status(here: Path
     assert (done.returncode, done.stdout) == (1, b"first, thread, last")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_standard_stream_that_is_closed_is_no_bug_of_ours(here: Path, closed: str) -> None:
+    for file, status in (("leaf.crt", 0), ("nothing", 69)):
+        command = f"exec {sys.executable} -m edgeward inspect {file} {closed}"
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(["sh", "-c", command], capture_output=True, check=False, env=environment)
+        assert done.returncode == status, done.stderr
+        assert b"internal error" not in done.stderr
+
+
 # ------------------------------------------------------------------------------------------------ what people type first
 
 
