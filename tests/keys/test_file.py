@@ -80,6 +80,13 @@ def _plain() -> bytes:
     return pem.encode("PRIVATE KEY", pkcs8.encode(ec.generate_private_key(ec.SECP256R1())))
 
 
+def _under_pbkdf2() -> bytes:
+    """As `openssl pkcs8 -topk8` writes it, under the right passphrase."""
+    key = pkcs8.encode(ec.generate_private_key(ec.SECP256R1()))
+    sealed = pkcs8.encrypt_pbkdf2(key, WORD.reveal().encode(), salt=bytes(16), iv=bytes(16), iterations=1000)
+    return pem.encode("ENCRYPTED PRIVATE KEY", sealed)
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -89,6 +96,7 @@ def _plain() -> bytes:
         (pem.encode("ENCRYPTED PRIVATE KEY", b"\x30\x03\x02\x01\x01"), InputError),
         (pem.encode("ENCRYPTED PRIVATE KEY", b""), InputError),
         (_plain(), Unreadable),
+        (_under_pbkdf2(), Unreadable),
         (bytes(2 * 1024 * 1024), InputError),
     ],
 )

@@ -169,10 +169,10 @@ def decrypt(key_der: bytes, password: bytes | None, *, what: str = "the private 
 def decrypt_scrypt(
     key_der: bytes, password: bytes, *, derive: Scrypt32 = scrypt, what: str = "the private key"
 ) -> PrivateKeyTypes:
-    """What `encrypt_scrypt` made; `derive` as there. Raises as `decrypt` does, and `UnsupportedKey` for another scheme."""
+    """What `encrypt_scrypt` made; `derive` as there. Raises as `decrypt` does, and `Unreadable` for another scheme."""
     scheme = pbe.read_scheme(_scheme(key_der), "encrypted private key")
     if scheme.derivation != "scrypt" or scheme.key_length != 32:
-        raise UnsupportedKey(why=f"{what} is encrypted with {scheme.words} and not with scrypt and AES-256")
+        raise Unreadable(what=what, why=f"it is encrypted with {scheme.words} and not with scrypt and AES-256")
     scheme.affordable(what)
     encrypted = asn1.exactly(key_der, "encrypted private key", max_nodes=200).children[1].content
     try:
