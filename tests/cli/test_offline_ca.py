@@ -377,6 +377,25 @@ def test_one_bad_request_does_not_stop_the_others(here: Path) -> None:
     assert "1 signed, 1 had their certificate before, 3 refused" in again.out
 
 
+def test_what_a_vendor_calls_its_files_neither_stops_the_others_nor_moves_the_cursor(here: Path) -> None:
+    """Names that are no text, that a terminal would obey and that end a line; a pipe, which nobody writes to; a link to elsewhere."""
+    (here / "in").mkdir()
+    for number, name in enumerate((b"good", b"\xff\xfe", b"\x1b[31mred", b"two\nlines", b"--ca-dir")):
+        (here / "in" / os.fsdecode(name + b".csr")).write_bytes(request(f"edge-{number}"))
+    os.mkfifo(here / "in/pipe.csr")
+    (here / "in/shadow.csr").symlink_to("/etc/passwd")
+    (here / "in/directory.csr").mkdir()
+    done = good(run(*SIGN, "--json"))
+    assert not any(character in done.err + done.out for character in "\x1b\udcff")
+    assert "requests: in/\\x1b[31mred.csr, in/--ca-dir.csr, in/good.csr, …" in done.err
+    report = json.loads((here / "out/report.json").read_bytes())
+    assert report == json.loads(done.out)
+    assert (report["signed"], report["refused"]) == (5, 0)
+    assert r"in/\udcff\udcfe.csr" in [row["request"] for row in report["results"]]
+    assert "two\\nlines.csr" in (here / "out/report.txt").read_text()
+    assert len(list((here / "out").glob("*.crt"))) == 5
+
+
 def test_processes_of_their_own_do_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vendor_directory(here / "in", 40)
     (here / "in/broken.csr").write_bytes(b"nothing")

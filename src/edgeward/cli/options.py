@@ -50,9 +50,21 @@ def json_text(value: Any, *, indent: int = -1) -> str:
 
     A string in it may be a device's, and U+009B begins a command to a terminal as ESC does. `indent` below 0: in one line.
     """
-    encoded = msgspec.json.encode(value)
+    try:
+        encoded = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # the name of a file that is no text (PEP 383)
+        encoded = msgspec.json.encode(_as_text(msgspec.to_builtins(value)))
     text = (encoded if indent < 0 else msgspec.json.format(encoded, indent=indent)).decode()
     return _NOT_ASCII.sub(_escaped, text)
+
+
+def _as_text(value: Any) -> Any:
+    """`value` with `\\udc..` for each octet that is no text."""
+    if isinstance(value, dict):
+        return {_as_text(name): _as_text(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 _NOT_ASCII = re.compile(r"[^\n\x20-\x7e]")

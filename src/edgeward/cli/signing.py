@@ -10,6 +10,7 @@ import collections
 import contextlib
 import itertools
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -20,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 from edgeward import app_offline
 from edgeward.cli import bench, offline
 from edgeward.cli.bench import Brief, Problem, Source
+from edgeward.cli.options import json_text
 from edgeward.cli.workers import Worker
 from edgeward.cli.writing import WillNotOverwrite
 from edgeward.errors import EdgewardError, PolicyRefused, Unavailable, UsageError, printable
@@ -125,7 +126,7 @@ def sources(inputs: Sequence[str], out: Path) -> list[Source]:
 
 
 def _inside(directory: str, out: Path) -> list[Source]:
-    """The requests below a directory; not what an earlier run wrote, when `out` is below it too."""
+    """The requests below a directory, plain files all; not what an earlier run wrote, when `out` is below it too."""
     ours, found = out.absolute(), []
     for parent, folders, names_here in os.walk(directory):
         folders[:] = sorted(one for one in folders if not one.startswith(".") and Path(parent, one).absolute() != ours)
@@ -133,9 +134,17 @@ def _inside(directory: str, out: Path) -> list[Source]:
         for name in sorted(names_here):
             stem, ending = os.path.splitext(name)  # noqa: PTH122  # a Path for each of thousands costs more than the rest
             path = f"{parent.rstrip('/')}/{name}" if parent != "." else name
-            if ending.lower() in _ENDINGS and not name.startswith(".") and not os.path.islink(path):  # noqa: PTH114  # the same
+            if ending.lower() in _ENDINGS and not name.startswith(".") and _is_plain(path):
                 found.append(Source(path, f"{place}/{stem}.crt"))
     return found
+
+
+def _is_plain(path: str) -> bool:
+    """Whether it is a file, not a link to one, nor a pipe that nobody may ever write to."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:  # gone since it was listed
+        return False
 
 
 async def prepare(ca: OfflineCa, batch: Batch, workers: Sequence[Worker], now: datetime) -> list[Job]:
@@ -281,7 +290,8 @@ def show_dropped(jobs: Sequence[Job]) -> None:
             merged.setdefault(kind, []).extend(asking)
         heap = merged
     for what, asking in heap.items():
-        where = f" ({len(asking)} requests: {', '.join(asking[:EXAMPLES])}{', …' if len(asking) > EXAMPLES else ''})"
+        examples = ", ".join(printable(name) for name in asking[:EXAMPLES])
+        where = f" ({len(asking)} requests: {examples}{', …' if len(asking) > EXAMPLES else ''})"
         click.echo(f"dropped: the request asks for {printable(what)}{where if len(jobs) > 1 else ''}", err=True)
 
 
@@ -320,7 +330,7 @@ def report_text(done: dict[str, Any]) -> str:
 
 def report_json(done: dict[str, Any]) -> bytes:
     """The report for programs, indented."""
-    return msgspec.json.format(msgspec.json.encode(done), indent=2) + b"\n"
+    return json_text(done, indent=2).encode() + b"\n"
 
 
 @contextlib.contextmanager

@@ -39,9 +39,16 @@ class Tokens:
         self._hints = hints
 
     async def new(
-        self, wanted: Wanted, *, actor: str, now: datetime, secret: Callable[[bytes], bytes] = _random
+        self,
+        wanted: Wanted,
+        *,
+        actor: str,
+        now: datetime,
+        secret: Callable[[bytes], bytes] = _random,
+        operator: str = "",
     ) -> tuple[JoinToken, Token]:
-        """A new token. Raises `UsageError` for one that makes no sense. `secret` gives its 32 secret octets, for its key id."""
+        """A new token. Raises `UsageError` for one that makes no sense. `secret` gives its 32 secret octets, for its key id. `operator`:
+        the one elsewhere who asks for it. Raises `OperatorRefused` when they were revoked meanwhile."""
         if not timedelta(seconds=1) <= wanted.lifetime <= MAX_LIFETIME:
             raise UsageError(problem=f"a token lives between a second and {MAX_LIFETIME.days} days")
         key_id = secrets.token_bytes(KEY_ID_OCTETS)
@@ -71,7 +78,7 @@ class Tokens:
                 "unblock": int(token.unblock),
             },
         )
-        await self._store.add_token(token, event)
+        await self._store.add_token(token, event, operator)
         return text, token
 
     async def list(self) -> Sequence[Token]:

@@ -13,6 +13,7 @@ from edgeward.errors import (
     EdgewardError,
     NodeBlocked,
     NodeHasCertificate,
+    OperatorRefused,
     SerialCollision,
     TokenSpent,
 )
@@ -160,13 +161,16 @@ class RelationalStore:
         """Every use of a token, oldest first."""
         return [rows.token_use(row) for row in await self._reader.query(sql.TOKEN_USES, {"key_id": key_id})]
 
-    async def add_token(self, token: Token, event: Event) -> None:
-        """Add a token. `AlreadyExists` when its key id is taken."""
+    async def add_token(self, token: Token, event: Event, operator: str = "") -> None:
+        """Add a token. `AlreadyExists` when its key id is taken, `OperatorRefused` when its maker has no valid certificate any more."""
 
-        def taken() -> EdgewardError:
+        def refused() -> EdgewardError:
+            if operator:
+                return OperatorRefused(why="it was revoked just now")
             return AlreadyExists(what="token", name=token.key_id)
 
-        await self._writer.submit(Unit(steps=(Step(sql.ADD_TOKEN, rows.token_row(token), taken),), events=(event,)))
+        row = rows.token_row(token) | {"operator": operator, "at": milliseconds(token.created_at)}
+        await self._writer.submit(Unit(steps=(Step(sql.ADD_TOKEN, row, refused),), events=(event,)))
 
     async def revoke_token(self, key_id: str, at: datetime, event: Event) -> bool:
         """Take a token back; False when there is nothing to take back."""

@@ -108,7 +108,8 @@ SELECT {TOKEN_COLUMNS} FROM token
 TOKEN_USES = "SELECT key_id, at, node, address, serial FROM token_use WHERE key_id = :key_id ORDER BY at"
 ADD_TOKEN = f"""
 INSERT INTO token ({TOKEN_COLUMNS})
-VALUES (:key_id, :digest, :node, :pattern, :uses, :used, :expires_at, :network, :unblock, :created_at, :revoked_at)"""
+SELECT :key_id, :digest, :node, :pattern, :uses, :used, :expires_at, :network, :unblock, :created_at, :revoked_at
+ WHERE :operator = '' OR EXISTS (SELECT 1 FROM certificate WHERE identity = :operator AND profile = 'operator' AND {_VALID})"""
 REVOKE_TOKEN = "UPDATE token SET revoked_at = :at WHERE key_id = :key_id AND revoked_at IS NULL"
 GIVE_BACK = "UPDATE token SET used = used - 1 WHERE key_id = :key_id AND used > 0"
 

@@ -128,7 +128,8 @@ async def _new_token(platform: Platform, request: Request) -> Response:
         unblock=body.unblock,
     )
     now = platform.now()
-    text, token = await platform.tokens.new(wanted, actor=_actor(request), now=now)
+    operator = request.actor.removeprefix("operator:")
+    text, token = await platform.tokens.new(wanted, actor=_actor(request), now=now, operator=operator)
     return _json(TokenMade(token=text.reveal(), **msgspec.structs.asdict(_token(token, now))), 201)
 
 
