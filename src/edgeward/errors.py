@@ -341,7 +341,7 @@ class NotJoined(NotFound):
     """A directory in which no node has joined."""
 
     sentence = "no node has joined in {directory}"
-    remedy = "join first: edgeward join https://HOST:10002 --token @FILE --node NAME"
+    remedy = "join first: edgeward join https://HOST:10002 --token @FILE --node NAME; or, if it is elsewhere, name the directory: --dir DIR"
 
 
 class AlreadyExists(Refusal):
@@ -441,7 +441,7 @@ class NotRunning(Unavailable):
     """An administrative command with no server to talk to."""
 
     sentence = "no edgeward is running on {path}"
-    remedy = "start it: edgeward up --data {path}"
+    remedy = "start it: edgeward up --data {path}; or, if it runs on another directory, name that one: --data DIR, or EDGEWARD_DATA"
 
 
 class Unreachable(Unavailable):

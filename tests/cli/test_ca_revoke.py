@@ -76,6 +76,7 @@ def test_t30_what_is_revoked_is_on_the_next_list_and_everybody_refuses_it(here: 
                 "--crl", "devices/ca.crl")  # fmt: skip
     assert whole.status == 1
     assert "CN=Devices: it is revoked (superseded)" in whole.out
+    assert "hint: nothing below this CA is to be used" in whole.out
 
 
 def test_t30_every_list_is_later_than_the_one_before_also_in_the_same_second(

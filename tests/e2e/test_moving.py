@@ -106,9 +106,19 @@ def test_old_edges_are_told_what_they_are(moved: Server, cloud: Cloud) -> None:
 
 
 def test_a_blocked_name_stays_out_though_nobody_has_seen_its_node(moved: Server, cloud: Cloud) -> None:
+    before = moved.api("GET", "/v1/kubeedge")["others"]
     moved.revoke("stolen-1", "keyCompromise")
     with moved.refuses():
         assert "blocked" in refused_at_the_hub(moved, enrolled_by(cloud, "stolen-1"), "stolen-1")
+    assert moved.api("GET", "/v1/kubeedge")["others"] == before, "it has no certificate here"
+    assert "no revocation: " in (said := moved.run("kubeedge", "export").err) and "stolen-1" in said
+
+
+def test_nobody_waits_for_an_adopted_node_that_is_revoked(moved: Server, cloud: Cloud) -> None:
+    moved.connect(enrolled_by(cloud, "lost-1"), "lost-1").close()
+    assert "lost-1" in [node["name"] for node in moved.api("GET", "/v1/kubeedge")["adopted"]]
+    moved.revoke("lost-1", "keyCompromise")
+    assert "lost-1" not in [node["name"] for node in moved.api("GET", "/v1/kubeedge")["adopted"]]
 
 
 def test_keadm_finds_the_way_free_and_learns_nothing(moved: Server) -> None:

@@ -10,8 +10,9 @@ import pytest
 import websockets.exceptions
 import websockets.sync.client
 
+from edgeward.client import Client
 from tests.support.postgres import Cluster
-from tests.support.replicas import Workers, within, workers
+from tests.support.replicas import Workers, asked, within, workers
 from tests.support.server import Pair, acknowledged, server
 
 Connection = websockets.sync.client.ClientConnection
@@ -19,7 +20,7 @@ Connection = websockets.sync.client.ClientConnection
 
 @pytest.fixture(scope="module")
 def pair(postgres: Cluster) -> Iterator[Workers]:
-    with workers(postgres, 2, "--advertise", "edge.test") as one:
+    with workers(postgres, 2, "--advertise", "edge.test", "--api-port", "0", "--quic-port", "0") as one:
         yield one
 
 
@@ -94,6 +95,16 @@ def test_names_are_advertised_once_for_all_workers_and_a_hangup_reaches_them(pai
     os.kill(pair.pids()[0], signal.SIGKILL)
     within(lambda: len(pair.pids()) == 2, "the first worker to be back")
     assert pair.api("GET", "/v1/advertised") == {"names": ["other.test"]}, "a start in between takes nothing back"
+
+
+def test_every_worker_serves_operators_elsewhere_and_the_first_one_quic(pair: Workers) -> None:
+    first, second = (asked(pair.data / name, "/v1/status") for name in ("admin.sock", "admin-1.sock"))
+    assert first["api_port"] and second["api_port"]
+    assert first["quic_port"] and second["quic_port"] is None
+    assert pair.run("operator", "new", "alice", "--out", pair.directory / "alice").status == 0
+    for status in (first, second):
+        alice = Client(server=f"https://127.0.0.1:{status['api_port']}", operator=pair.directory / "alice")
+        assert alice.call("GET", "/v1/status")["worker"] == status["worker"]
 
 
 def test_they_end_together(postgres: Cluster) -> None:

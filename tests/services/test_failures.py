@@ -264,6 +264,16 @@ def test_what_the_doctor_finds_and_what_others_do_is_recorded_all_the_same() -> 
     named(tell)
 
 
+def test_the_name_that_the_doctor_was_told_is_not_what_others_at_its_address_dial() -> None:
+    async def tell(failures: Failures, clock: list[datetime]) -> None:
+        failures.introduced(request("/ca.crt", host="cloud.example.com:10002", user_agent="edgeward-doctor"))
+        clock[0] += LOOK
+        failures.handshake(Listener.ENROLMENT, wordless())  # a join that looks first whether the server is there
+        assert [one.dialled for one in await failures.recent()] == []
+
+    named(tell)
+
+
 def test_the_addresses_of_doctors_are_bounded() -> None:
     async def tell(failures: Failures, _clock: list[datetime]) -> None:
         for n in range(ACQUAINTANCES + 1):

@@ -96,6 +96,23 @@ def test_every_kind_of_record(changes: dict[str, Any], meaning: str, words: str)
     )
 
 
+def test_commands_have_the_ports_of_this_authority() -> None:
+    sent = SENT | {
+        "code": "certificate-refused",
+        "alert": "",
+        "reason": "the client certificate is refused: it was revoked at 2026",
+    }
+    refused = record(**(sent | {"dialled": "cloud.example.com"}))
+
+    def commands(**changes: Any) -> str:
+        return "\n".join(remedy.command for remedy in judge(refused, known(**changes)).remedies)
+
+    elsewhere = commands(ports={Listener.ENROLMENT: 21002, Listener.HUB: 21000})
+    assert "edgeward join https://cloud.example.com:21002 " in elsewhere
+    assert "--cloudcore-ipport=cloud.example.com:21000 --certport=21002 " in elsewhere
+    assert "edgeward join https://cloud.example.com:10002 " in commands()
+
+
 def test_a_record_without_a_name_speaks_of_the_nodes_that_came_from_there() -> None:
     assert judge(record(node=""), known(nodes=("edge-1",))).why[0].startswith("10.1.2.3 (where edge-1 connected from) ")
     assert (

@@ -102,3 +102,10 @@ def test_a_flood_of_failed_handshakes_does_not_fill_the_log(caplog: pytest.LogCa
     assert len(caplog.records) == 12
     assert "990 failures before this one are not listed" in caplog.messages[10]
     assert "not listed" not in caplog.messages[11]
+
+
+def test_a_look_at_a_port_is_not_logged_as_a_failed_handshake(caplog: pytest.LogCaptureFixture) -> None:
+    log = HandshakeLog(clock=lambda: 0.0)
+    with caplog.at_level("INFO"):
+        log(HandshakeFailure(address="192.0.2.1", server_name=None, code="unused", reason="it finished the handshake"))
+    assert caplog.messages == ["nothing was asked over a connection from 192.0.2.1: it finished the handshake"]

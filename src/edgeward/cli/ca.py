@@ -4,6 +4,7 @@ import base64
 import os
 import secrets
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def show(data: Path, as_json: bool, ca_dir: Path | None) -> None:
         print_json(ca)
         return
     for name in ("subject", "serial", "key", "not_before", "not_after", "origin", "pin"):
-        click.echo(f"{name.replace('_', ' '):10}  {ca[name]}")
+        text = f"{ca[name]:%Y-%m-%dT%H:%M:%SZ}" if isinstance(ca[name], datetime) else ca[name]
+        click.echo(f"{name.replace('_', ' '):10}  {text}")
 
 
 @command.command("export")

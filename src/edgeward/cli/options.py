@@ -25,8 +25,12 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 def default_data() -> Path:
     """The data directory when none is named: `EDGEWARD_DATA`, else `edgeward` in the XDG data home."""
     named = os.environ.get("EDGEWARD_DATA")
-    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return Path(named) if named else home / "edgeward"
+    return Path(named) if named else usual_data()
+
+
+def usual_data() -> Path:
+    """The data directory in a terminal in which nobody has set `EDGEWARD_DATA`."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "edgeward"
 
 
 def data_option(function: _F) -> _F:

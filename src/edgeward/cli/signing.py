@@ -291,7 +291,8 @@ def show_dropped(jobs: Sequence[Job]) -> None:
         heap = merged
     for what, asking in heap.items():
         examples = ", ".join(printable(name) for name in asking[:EXAMPLES])
-        where = f" ({len(asking)} requests: {examples}{', …' if len(asking) > EXAMPLES else ''})"
+        count = f"{len(asking)} request{'s' * (len(asking) > 1)}"
+        where = f" ({count}: {examples}{', …' if len(asking) > EXAMPLES else ''})"
         click.echo(f"dropped: the request asks for {printable(what)}{where if len(jobs) > 1 else ''}", err=True)
 
 

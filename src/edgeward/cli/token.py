@@ -1,5 +1,6 @@
 """`edgeward token`: join tokens."""
 
+import contextlib
 import re
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgeward.cli.client import Client
+from edgeward.cli.client import Answered, Client
 from edgeward.cli.options import Group, data_option, duration, json_option, print_json
 from edgeward.errors import NotFound, UsageError
 
@@ -45,11 +46,22 @@ def new(data: Path, as_json: bool, ttl: str, **wanted: Any) -> None:
       edgeward token new --node edge-1 --unblock
     """
     body = wanted | {"lifetime_seconds": duration(ttl).total_seconds()}
-    made = Client(data).call("POST", "/v1/tokens", body)
+    authority = Client(data)
+    made = authority.call("POST", "/v1/tokens", body)
+    if made["node"] is not None and not made["unblock"]:
+        _warn_of_block(authority, made["node"])
     if as_json:
         print_json(made)
     else:
         click.echo(made["token"])
+
+
+def _warn_of_block(authority: Client, name: str) -> None:
+    """Say that a token for a revoked node lets nobody in: whoever makes one finds out here, and not at the device."""
+    with contextlib.suppress(Answered):  # a node that was never here
+        if authority.call("GET", f"/v1/nodes/{name}")["state"] == "revoked":
+            click.echo(f"warning: node {name} is blocked, and this token does not let it back", err=True)
+            click.echo(f"hint: if it may return: edgeward token new --node {name} --unblock", err=True)
 
 
 @command.command("list")

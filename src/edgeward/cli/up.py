@@ -11,7 +11,7 @@ import click
 
 from edgeward import app, app_shared, app_workers, config
 from edgeward.cli import reading
-from edgeward.cli.options import data_option, default_data
+from edgeward.cli.options import data_option, usual_data
 from edgeward.services.kubeedge_tokens import Acceptance
 from edgeward.transports import tcp
 
@@ -123,6 +123,9 @@ def _crew(
     settings = config.load(data / config.FILE).listen
     address = settings.address if listen["listen"] is None else listen["listen"]
     options = ["--log-level", log_level, *(["--listen", address] if address else [])]
+    for name in ("quic_port", "api_port"):
+        if listen[name] is not None:
+            options += [f"--{name.replace('_', '-')}", str(listen[name])]
     if passphrase_file is not None:
         options += ["--passphrase-file", str(passphrase_file)]
     environment = dict(os.environ)
@@ -146,7 +149,7 @@ def _announce(server: app.Server) -> None:
     facts = server.facts
     if facts["worker"]:
         return  # the first one has said it
-    where = "" if facts["data"] == str(default_data()) else f" --data {facts['data']}"
+    where = "" if facts["data"] == str(usual_data()) else f" --data {facts['data']}"
     click.echo(f"{click.style('edgeward', bold=True)} {facts['version']} is serving")
     click.echo(f"  enrolment   https://{facts['dial']}:{facts['https_port']}")
     click.echo(f"  hub         wss://{facts['dial']}:{facts['hub_port']}")

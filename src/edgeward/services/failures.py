@@ -76,8 +76,10 @@ class Failures:
 
     def introduced(self, request: Request) -> None:
         """A request for `/ca.crt` or `/node/NAME`, which an edge sends before it verifies anything: it says what the edge dials, and
-        which node it means to become. A client that dials an address says so nowhere else. Our own doctor asks like that, too."""
-        self._look(request)
+        which node it means to become. A client that dials an address says so nowhere else. Our own doctor asks like that, too, under
+        whichever name it was told: that is not what others at its address dial."""
+        if self._look(request):
+            return
         host, node = self._called.pop(request.address, ("", ""))
         if request.path == _CA_PATH:
             host = host_of(request.header("host"))[:LONGEST_HOST]

@@ -26,7 +26,12 @@ class HandshakeLog:
         if omitted is None:
             return
         more = f" ({omitted} failures before this one are not listed)" if omitted else ""
-        _log.info("handshake with %s failed: %s%s", failure.address, failure.reason, more)
+        if (
+            failure.code == "unused"
+        ):  # a port that is looked at, before a join for one, or a client that did not like what it saw
+            _log.info("nothing was asked over a connection from %s: %s%s", failure.address, failure.reason, more)
+        else:
+            _log.info("handshake with %s failed: %s%s", failure.address, failure.reason, more)
 
 
 _ALERT = re.compile(r"(?:SSLV3|TLSV1|TLSV13)_ALERT_(\w+)")

@@ -1,7 +1,7 @@
 """The part of the administrative API that is about KubeEdge: its CA comes in, Secrets for it go out, tokens are kept current as it does."""
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,9 @@ from edgeward.services.standing import Current
 from edgeward.stores.port import ADOPTED
 from edgeward.web.bodies import Strict, actor, body, json, octets
 from edgeward.web.platform import Platform
+
+_NAMED = 10
+"""Nodes that a note names; of others it says how many."""
 
 
 class Import(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,11 +98,13 @@ def _terms(platform: Platform) -> dict[str, Any]:
 
 
 async def _status(platform: Platform, request: Request) -> Response:
-    """What of KubeEdge is honoured here, and until when."""
+    """What of KubeEdge is honoured here, and until when. Nobody waits for nodes that are revoked."""
     adopted = []
     renewed = 0
     for node in await platform.store.nodes():
-        if node.certificate is not None and node.certificate.evidence == ADOPTED:
+        if node.certificate is None or node.state == "revoked":
+            continue
+        if node.certificate.evidence == ADOPTED:
             adopted.append({"name": node.device.name, "not_after": node.certificate.not_after, "state": node.state})
         else:
             renewed += 1
@@ -116,7 +121,17 @@ async def _export(platform: Platform, request: Request) -> Response:
         name: {key: base64.b64encode(value).decode() for key, value in fields.items()}
         for name, fields in exported.secrets.items()
     }
-    return json({"secrets": secrets, "notes": exported.notes})
+    blocked = [node.device.name for node in await platform.store.nodes() if node.state == "revoked"]
+    return json({"secrets": secrets, "notes": [*exported.notes, *_let_in_there(blocked)]})
+
+
+def _let_in_there(blocked: list[str]) -> Iterator[str]:
+    if blocked:
+        more = f" and {len(blocked) - _NAMED} more" if len(blocked) > _NAMED else ""
+        yield (
+            f"cloudcore knows no revocation: {', '.join(blocked[:_NAMED])}{more}, blocked here, may connect there"
+            " until their certificates expire"
+        )
 
 
 def _shown(current: Current) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from edgeward.pki.verify.options import Profile
 from edgeward.pki.verify.verdict import Check, failed, passed
 
 _REMEDY = "fetch the CA's current CRL or an OCSP response and give it with --crl or --ocsp"
+_REVOKED = "do not use it: enrol again with a new key"
+_REVOKED_CA = "nothing below this CA is to be used: get a certificate of another CA"
 
 SignerPath = Callable[[Facts, Facts], str]
 """Why the first certificate has no valid path to the second, an anchor; or an empty string."""
@@ -55,7 +57,7 @@ class Statuses:
         paragraph = "RFC 5280 section 6.1.3(a)(3)"
         if reasons:
             words = f"it is revoked ({reasons[0].value})"
-            return failed("revocation", paragraph, words, position, name, "do not use it: enrol again with a new key")
+            return failed("revocation", paragraph, words, position, name, _REVOKED if position == 0 else _REVOKED_CA)
         if singles or answer.good:
             by = "an OCSP response" if singles else "the CRL"
             return passed("revocation", paragraph, f"{by} says that it is not revoked", position, name)

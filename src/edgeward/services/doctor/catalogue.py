@@ -34,6 +34,8 @@ DEFAULTS = {
     "kubeedge_list": "dnsNames",
     "cert_manager_list": "dnsNames",
     "unit": "edgeward",
+    "https_port": "10002",
+    "hub_port": "10000",
 }
 """What a command says for something whose real name is known on the other machine alone."""
 

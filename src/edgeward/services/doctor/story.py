@@ -110,6 +110,8 @@ def _common(failure: Failure, known: Circumstances) -> Facts:
         facts |= {"subject": failure.shown.subject, "issuer": failure.shown.issuer}
         if failure.shown.not_after is not None:
             facts["not_after"] = _moment(failure.shown.not_after)
+    for name, listener in (("https_port", Listener.ENROLMENT), ("hub_port", Listener.HUB)):
+        facts[name] = str(known.ports.get(listener, ""))
     if failure.dialled:
         host = f"[{failure.dialled}]" if ":" in failure.dialled else failure.dialled
         port = known.ports.get(failure.listener)

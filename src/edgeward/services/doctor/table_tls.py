@@ -11,13 +11,13 @@ _JOIN = (
     ),
     (
         "edgeward",
-        "edgeward join https://{host}:10002 --token @token --node {node}",
+        "edgeward join https://{host}:{https_port} --token @token --node {node}",
         "brings a new certificate of the server's CA",
     ),
     (
         "kubeedge",
         "rm -f /etc/kubeedge/certs/server.crt /etc/kubeedge/certs/server.key /etc/kubeedge/ca/rootCA.crt"
-        " && keadm join --cloudcore-ipport={host}:10000 --token=TOKEN",
+        " && keadm join --cloudcore-ipport={host}:{hub_port} --certport={https_port} --token=TOKEN",
         "on the edge; the token is what `keadm gettoken` prints on the cloud",
     ),
     (
@@ -32,7 +32,7 @@ _PASS = (
     ("edgeward", "edgeward doctor {address} --cert client.crt --key client.key", "the same with the client's own pair"),
     (
         "edgeward",
-        "edgeward join https://{host}:10002 --token @token --node NAME",
+        "edgeward join https://{host}:{https_port} --token @token --node NAME",
         "gets a pair, if the client has none yet",
     ),
     (
