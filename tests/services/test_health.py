@@ -116,5 +116,14 @@ def test_who_keeps_failing() -> None:
     assert ids(failures=failures(record(node="edge-1"), record(node="edge-2"))) == ["address-mismatch"]
     many = failures(*(dataclasses.replace(often, node=f"edge-{n}") for n in range(30)))
     assert ids(failures=many) == ["token-spent"] * health.LISTED + ["failures-more"]
+    revoked = {"code": "certificate-refused", "alert": "", "received": False, "count": 5, "learnt": None, "dialled": ""}
+    kept_out = failures(
+        record(**revoked, node="edge-1", reason="the client certificate is refused: it was revoked at 2026"),
+        record(**(revoked | {"code": "node-blocked"}), node="edge-1", reason="node edge-1 is blocked: lost"),
+    )
+    assert ids(failures=kept_out, nodes=[node(blocked_at=NOW)]) == [], (
+        "nobody is told for a week of a device that was revoked"
+    )
+    assert ids(failures=kept_out, nodes=[node()]) == ["client-revoked", "node-blocked"]
     over = [(often, dataclasses.replace(judge(often, known()), severity=health.Severity.NOTE))]
     assert ids(failures=over) == []

@@ -42,6 +42,9 @@ PLANNED = timedelta(minutes=5)
 
 _MOST_NAMES = 5
 
+_KEPT_OUT = frozenset({"client-revoked", "node-blocked"})
+"""What a device meets that somebody has revoked: it dials again for ever, and that is as it should be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
@@ -164,11 +167,12 @@ def _tokens(one: Authority) -> Iterator[Finding]:
 
 
 def _failures(one: Authority) -> Iterator[Finding]:
-    """Who keeps failing and has not come back since, each cause of each of them once."""
+    """Who keeps failing and has not come back since, each cause of each of them once. Not who is kept out on purpose."""
+    blocked = {node.device.name for node in one.nodes if node.device.blocked_at is not None}
     seen: set[tuple[str, str, str]] = set()
     listed = more = 0
     for failure, finding in one.failures:
-        if finding.severity is Severity.NOTE:
+        if finding.severity is Severity.NOTE or (finding.id in _KEPT_OUT and failure.node in blocked):
             continue
         about_names = finding.id in {"name-mismatch", "address-mismatch"}
         lasting = bool(failure.node) or failure.last_at - failure.first_at >= SPELL
