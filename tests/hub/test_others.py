@@ -158,3 +158,28 @@ def test_epochs_never_go_back_behind_what_was_heard_of(postgres: Cluster) -> Non
         await a.store.close()
 
     asyncio.run(tell())
+
+
+def test_a_clock_that_was_ahead_once_leaves_no_node_offline_for_good(postgres: Cluster) -> None:
+    """A replica whose clock was ten years ahead has recorded a session; all of them are started again when it is right."""
+
+    async def tell() -> None:
+        url = postgres.database(migrated=True)
+        a = Replica(url, "a")
+        await a.store.add_issuer(new_issuer(), None, event("ca.created"))
+        await enrolled(a.store, "edge-1")
+        a.seconds = timedelta(days=3652).total_seconds()
+        await a.others.start()
+        await arrived(a.store, "edge-1", a.now(), "192.0.2.1", a.others.opened("edge-1"))
+        await a.store.all_offline(a.now(), Cause.SHUTDOWN)
+        await a.others.stop()
+        await a.store.close()
+
+        b = Replica(url, "b")
+        await b.others.start()
+        await arrived(b.store, "edge-1", b.now(), "192.0.2.2", b.others.opened("edge-1"))
+        device = await b.store.device("edge-1")
+        assert device is not None and (device.online_since, device.address) == (NOON, "192.0.2.2")
+        await b.store.close()
+
+    asyncio.run(tell())

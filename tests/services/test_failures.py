@@ -274,6 +274,16 @@ def test_the_name_that_the_doctor_was_told_is_not_what_others_at_its_address_dia
     named(tell)
 
 
+def test_a_clock_that_is_set_back_hides_nothing_behind_an_earlier_look() -> None:
+    async def tell(failures: Failures, clock: list[datetime]) -> None:
+        failures.introduced(request("/ca.crt", host="10.0.2.15:10002", user_agent="edgeward-doctor"))
+        clock[0] -= LOOK
+        failures.handshake(Listener.HUB, wordless(certificate=SHOWN))
+        assert [one.code for one in await failures.recent()] == ["handshake.unused"]
+
+    named(tell)
+
+
 def test_the_addresses_of_doctors_are_bounded() -> None:
     async def tell(failures: Failures, _clock: list[datetime]) -> None:
         for n in range(ACQUAINTANCES + 1):

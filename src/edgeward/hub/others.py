@@ -5,7 +5,8 @@ revocation made anywhere closes the session here at once while the bus works, an
 checked again after a break.
 
 1. The newest session of a node wins: each has an epoch, and a hub that hears of a larger one closes its own. Epochs follow the clock,
-   but never go back behind one that was heard of, so hosts whose clocks differ agree as long as they hear of each other.
+   but never go back behind one that was heard of or is on record, so hosts whose clocks differ agree as long as they hear of each
+   other, and a clock that was wrong once leaves nothing behind.
 2. A replica is alive while it beats. Its nodes are recorded as offline and its planned rows given up by another one when it did not for
    a whole `LEASE`; only one that could write all that time itself judges others, so that an outage of the store kills nobody.
 3. One that was given up and lives after all enters itself again, with the sessions that it has.
@@ -97,6 +98,7 @@ class Others:
         await self._store.replicas.beat(self._now())
         self._beaten = self._alive_since = self._clock()
         self._after = await self._store.replicas.tip()
+        self._epoch = await self._store.replicas.epoch()
         self._hub.neighbours = self
         self._hub.courier.elsewhere = self
         self._bus.start(self._received, self.wake)

@@ -163,7 +163,7 @@ class Failures:
         return True
 
     def _looks(self, address: str, now: datetime) -> bool:
-        return address in self._looked and now - self._looked[address] < LOOK
+        return address in self._looked and abs(now - self._looked[address]) < LOOK  # a clock may be set back
 
     def _note(self, failure: Failure) -> None:
         known = self._pending.get(failure.key)

@@ -92,6 +92,8 @@ class _Renewals:
         if len(self.whole_at) > 100_000:
             self.whole_at = {name: at for name, at in self.whole_at.items() if at > now}
         due = max(self.whole_at.get(node, now), now)
+        if due - now > 10 * RENEWAL_INTERVAL:  # the clock was set back: nobody can owe so much
+            due = now
         if due - now > 9 * RENEWAL_INTERVAL:
             return False
         self.whole_at[node] = due + RENEWAL_INTERVAL

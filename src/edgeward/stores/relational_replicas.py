@@ -82,6 +82,11 @@ class RelationalReplicas:
             Change(*found) for found in await self._reader.query(sql_replicas.CHANGES, {"after": after, "limit": limit})
         ]
 
+    async def epoch(self) -> int:
+        """The largest epoch on record."""
+        largest: int = (await self._reader.query(sql_replicas.EPOCH, {}))[0][0]
+        return largest
+
     async def moved(self, since: datetime) -> Sequence[tuple[str, int]]:
         """Nodes that connected elsewhere."""
         row = {"replica": self._name, "since": milliseconds(since)}

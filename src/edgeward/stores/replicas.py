@@ -73,6 +73,10 @@ class Replicas(Protocol):
         """What was changed after the change number `after`, in order: revocations, and what the authority's servers are configured with."""
         ...
 
+    async def epoch(self) -> int:
+        """The largest epoch of any session that was recorded."""
+        ...
+
     async def moved(self, since: datetime) -> Sequence[tuple[str, int]]:
         """The nodes that connected to another replica at or after a moment, each with the epoch of its session there."""
         ...

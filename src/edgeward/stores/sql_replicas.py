@@ -36,6 +36,7 @@ ACTIONS = (
 CHANGES = f"""
 SELECT n, action, object FROM audit
  WHERE n > :after AND action IN ({", ".join(f"'{action}'" for action in ACTIONS)}) ORDER BY n LIMIT :limit"""
+EPOCH = "SELECT COALESCE(MAX(epoch), 0) FROM device"
 MOVED = """
 SELECT name, epoch FROM device WHERE online_since >= :since AND COALESCE(replica, '') <> :replica"""
 HOLD = """

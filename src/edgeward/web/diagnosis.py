@@ -177,8 +177,8 @@ def _query(request: Request, known: set[str]) -> dict[str, str]:
     except ValueError as error:
         raise BadRequest(why="the query is not made of NAME=VALUE") from error
     for name, values in members.items():
-        if name not in known or len(values) != 1:
-            raise BadRequest(why=f"the query may have {', '.join(sorted(known))}, each once")
+        if name not in known or len(values) != 1 or "\0" in values[0]:
+            raise BadRequest(why=f"the query may have {', '.join(sorted(known))}, each once, and no NUL")
     return {name: values[0] for name, values in members.items()}
 
 
