@@ -268,7 +268,9 @@ def test_records_outlive_a_restart_and_a_healthy_device_leaves_none(authority: S
     assert authority.api("GET", "/v1/failures?limit=1000") == before
     with authority.connect(authority.device("edge-fine"), "edge-fine"):
         pass
-    assert authority.api("GET", "/v1/failures?limit=1000") == before
+    for one in (after := authority.api("GET", "/v1/failures?limit=1000")) + before:
+        del one["finding"]  # knows by now which node is at that address
+    assert after == before
 
 
 @pytest.mark.parametrize(
