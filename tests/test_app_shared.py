@@ -7,6 +7,7 @@ import pytest
 from edgeward import app_shared, config
 from edgeward.client import Client
 from edgeward.errors import UsageError
+from tests.support.server import free_port, server
 
 SECRET = "hunter2"
 
@@ -56,3 +57,22 @@ def test_a_secret_in_an_address_is_noticed(address: str | None, secret: bool) ->
 def test_a_url_that_is_no_servers_is_a_mistake_of_who_typed_it(url: str) -> None:
     with pytest.raises(UsageError, match="https://HOST:10010"):
         Client(server=url, operator="alice")
+
+
+def test_a_database_that_is_not_there_is_said_to_be_that() -> None:
+    with server(start=False) as one:
+        passphrase = one.directory / "passphrase"
+        passphrase.write_text("correct horse battery\n")
+        passphrase.chmod(0o600)
+        said = one.home.run(
+            "up",
+            "--data",
+            one.data,
+            "--database",
+            f"postgresql://127.0.0.1:{free_port()}/x",
+            "--passphrase-file",
+            passphrase,
+        )
+    assert said.status == 69
+    assert "Connection refused" in said.err and "\\t" not in said.err
+    assert "that the database runs" in said.err

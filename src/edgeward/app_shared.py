@@ -122,7 +122,7 @@ def _address(what: str, text: str) -> str:
 
 def _known(what: str, address: str, schemes: tuple[str, ...]) -> None:
     if address.partition("://")[0] not in schemes:
-        raise UsageError(problem=f"the {what} is one of {', '.join(f'{one}://' for one in schemes)}")
+        raise UsageError(problem=f"the address of the {what} begins with {' or '.join(f'{one}://' for one in schemes)}")
     try:
         urlsplit(address)
     except ValueError:  # it is not quoted: what cannot be parsed may have a password anywhere

@@ -489,7 +489,7 @@ class StoreUnavailable(Unavailable):
     """The database cannot be read or written now: disk full, read-only, gone."""
 
     sentence = "the store is unavailable: {why}"
-    remedy = "check the space and the permissions of the data directory"
+    remedy = "check the space and the permissions of the data directory; with --database, that the database runs and its address is right"
 
 
 class CannotWrite(StoreUnavailable):

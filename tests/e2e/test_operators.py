@@ -193,6 +193,8 @@ def test_what_a_new_operator_types_is_said_with_the_port_that_is_open(authority:
     place = authority.directory / "operator erin"
     said = authority.run("operator", "new", "erin", "--out", place)
     assert f"EDGEWARD_SERVER={url(authority)} EDGEWARD_OPERATOR='{place}'" in said.err
+    said = authority.run("operator", "new", "frank", "--out", "frank", cwd=authority.directory)
+    assert "EDGEWARD_OPERATOR=$PWD/frank" in said.err, "it is good in every directory of theirs"
     with server() as closed:
         said = closed.run("operator", "new", "erin", "--out", closed.directory / "erin")
         assert "does not listen for operators yet: edgeward up --api-port 10010" in said.err

@@ -73,7 +73,7 @@ def new(data: Path, as_json: bool, name: str, out: Path, csr: Path | None) -> No
     if status["api_port"] is None:
         click.echo(f"the authority does not listen for operators yet: edgeward up --api-port {PORT}", err=True)
     url = f"https://{joined(status['dial'], status['api_port'] or PORT)}"
-    place = shlex.quote(str(out))
+    place = shlex.quote(str(out)) if out.is_absolute() else f"$PWD/{shlex.quote(str(out))}"
     click.echo(
         f"take {out} to where {name} works, then: export EDGEWARD_SERVER={url} EDGEWARD_OPERATOR={place}", err=True
     )

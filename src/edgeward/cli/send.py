@@ -71,6 +71,8 @@ def command(
         value = msgspec.json.decode(content)
     except msgspec.DecodeError:
         value = content
+        if content.lstrip()[:1] in ("{", "["):
+            click.echo("warning: CONTENT begins like JSON and is none, so it is sent as a string", err=True)
     body = {name: given for name, given in wanted.items() if given is not None} | {"node": node, "content": value}
     if wait is not None:
         body["wait"] = wait

@@ -97,7 +97,7 @@ def _is_up_to_date(address: str) -> bool:
 
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
-    return "; ".join(str(error).split("\n")[:2]).strip() or type(error).__name__
+    return "; ".join(line.strip() for line in str(error).split("\n")[:2] if line.strip()) or type(error).__name__
 
 
 @functools.cache
