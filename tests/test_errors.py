@@ -1,6 +1,7 @@
 """The tree of failures: every class says one sentence, has an exit status, and an answer at every front-end."""
 
 import re
+import shlex
 import string
 from collections.abc import Iterator
 
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeward import errors
+from edgeward.cli.reading import In, IsDirectory
 from edgeward.errors import EdgewardError, LegacyEdge, PolicyRefused, printable
 from edgeward.hub import authorise
+from edgeward.pki.formats.item import WrongKind
 from edgeward.protocols.kubeedge import answers
 from edgeward.web import problems
 
@@ -109,6 +112,16 @@ def test_t51_every_control_is_shown_as_an_escape(character: str) -> None:
     assert shown.startswith("a\\")
     assert shown.endswith("b")
     assert character not in shown
+
+
+@pytest.mark.parametrize("name", ["$(id).crt", "a;id", "two words", "`id`", "it's"])
+def test_t51_what_a_hint_says_to_type_is_one_word_of_a_shell_whatever_a_file_is_called(name: str) -> None:
+    hint = WrongKind(name=name, wanted="certificate", found="nothing").hint
+    assert shlex.split(hint.partition(": ")[2]) == ["edgeward", "inspect", name]
+    hint = In(name, errors.TooLarge(what=name, limit=1)).hint
+    assert shlex.split(hint.partition("begins: ")[2]) == ["head", "-c", "200", name]
+    hint = IsDirectory(name).hint
+    assert shlex.split(hint.partition(": ")[2]) == [f"{name}/*"]
 
 
 def test_a_refused_policy_says_every_violation() -> None:

@@ -15,9 +15,13 @@ The tree knows nothing of HTTP: each front-end owns one table from class to its 
 """
 
 import re
+import shlex
 from typing import Any, ClassVar
 
 _HOST_AND_PORT = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}"  # compiled when first needed
+
+_TYPED = frozenset({"name", "path", "directory", "place", "key", "certificate", "host"})
+"""Facts that a hint has in a command, which a person copies: names of files may be a stranger's."""
 
 
 def printable(value: object, limit: int = 200) -> str:
@@ -53,7 +57,9 @@ class EdgewardError(Exception):
     @property
     def hint(self) -> str:
         """The next thing to do, usually a command to type; empty where there is none."""
-        return self.remedy.format(**self._shown)
+        return self.remedy.format(
+            **{name: shlex.quote(value) if name in _TYPED else value for name, value in self._shown.items()}
+        )
 
     @property
     def code(self) -> str:

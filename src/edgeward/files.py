@@ -15,7 +15,6 @@ import errno
 import fcntl
 import os
 import re
-import shlex
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -98,7 +97,7 @@ UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 def cannot_write(path: Path, error: OSError) -> CannotWrite:
     """What is said of `path`: a temporary file is called by the name that it was to get."""
     named = path.with_name(found["name"]) if (found := _TEMPORARY.fullmatch(path.name)) else path
-    return CannotWrite(path=named, directory=shlex.quote(str(named.parent)), why=error.strerror or str(error))
+    return CannotWrite(path=named, directory=named.parent, why=error.strerror or str(error))
 
 
 def write_new(

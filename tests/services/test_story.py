@@ -147,6 +147,14 @@ def test_t51_hostile_text_in_a_record_reaches_no_command() -> None:
     assert not [remedy.command for remedy in told.remedies if "reboot" in remedy.command]
 
 
+@pytest.mark.parametrize("code", ["handshake.tls", "handshake.unused"])
+@pytest.mark.parametrize("dialled", ["$(touch${ifs}x)", "a;id", "`id`", "a|sh", "-rf", "a\nb"])
+def test_t51_what_a_stranger_dialled_is_no_command_in_the_story_either(code: str, dialled: str) -> None:
+    told = judge(record(code=code, dialled=dialled, learnt=Learnt.SNI), known())
+    assert told.id == "name-mismatch"
+    assert not [line for line in told.why if "advertise add" in line]
+
+
 def test_a_new_server_certificate_that_has_the_name_ends_it() -> None:
     over = known(names=("121.46.27.183",), certified_at=NOON + HOUR)
     told = judge(record(), over)

@@ -1,6 +1,7 @@
 """What commands read: files, standard input, directories and passwords, all with limits."""
 
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Iterator
@@ -49,8 +50,10 @@ class IsDirectory(UsageError):
     remedy = "name what is in it: {meant}"
 
     def __init__(self, name: str) -> None:
-        place = Path(name)
-        super().__init__(name=name, meant=place / ("ca.crt" if (place / "edgeward.db").exists() else "*"))
+        super().__init__(
+            name=name,
+            meant=f"{shlex.quote(str(Path(name)))}/{'ca.crt' if (Path(name) / 'edgeward.db').exists() else '*'}",
+        )
 
 
 class NotThere(Unavailable):
@@ -72,11 +75,12 @@ def near(name: str) -> str:
 
 
 def _next(name: str, error: EdgewardError) -> str:
-    """What to do about an input that cannot be used, where the error itself does not say."""
+    """What to do about an input that cannot be used, where the error itself does not say. Whoever made the file has named it."""
+    file = shlex.quote(printable(name, 1000))
     if name == "-":
         return "see what comes in: the command before the |, by itself" if error.code == "unreadable" else ""
     if error.code == "too-large":
-        return f"nothing that is meant to be read here is that large; see how it begins: head -c 200 {name}"
+        return f"nothing that is meant to be read here is that large; see how it begins: head -c 200 {file}"
     if error.code != "unreadable":
         return ""
     if error.facts["why"] == "it is empty":
@@ -84,8 +88,8 @@ def _next(name: str, error: EdgewardError) -> str:
     if "PEM" in error.facts["what"]:
         return "copy it again and whole, from the -----BEGIN line to the -----END line"
     if error.facts["what"] == "file" or not Path(name).exists():
-        return f"see how it begins: head -c 200 {name}"
-    return f"see where it breaks: edgeward inspect --asn1 {name}"
+        return f"see how it begins: head -c 200 {file}"
+    return f"see where it breaks: edgeward inspect --asn1 {file}"
 
 
 def octets(name: str, limit: int = MAX_INPUT) -> bytes:

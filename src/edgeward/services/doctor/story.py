@@ -13,7 +13,7 @@ from edgeward.model.device import Device
 from edgeward.model.failure import Failure, Learnt, Listener
 from edgeward.model.finding import Finding
 from edgeward.pki.severity import Severity
-from edgeward.services.doctor.catalogue import finding
+from edgeward.services.doctor.catalogue import finding, in_commands
 from edgeward.services.doctor.entries import ENTRIES
 from edgeward.services.doctor.phrases import Facts, is_address
 
@@ -232,11 +232,10 @@ def _they_refused(failure: Failure, known: Circumstances) -> _Told:
     if failure.alert in {"bad certificate", "certificate unknown"}:
         if dialled and not covers(known.names, dialled):
             facts = _of_name(dialled, known)
-            remedy = f"add it with `edgeward advertise add {dialled}`"
             return (
                 "address-mismatch" if is_address(dialled) else "name-mismatch",
                 facts,
-                f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]; {remedy}",
+                f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]{_adding(dialled)}",
             )
         if failure.learnt is Learnt.LOCAL:
             return (
@@ -278,8 +277,14 @@ def _left(failure: Failure, known: Circumstances) -> _Told:
             f"{story}: it dialled {dialled or 'us'}, which the certificate has, so it does not trust our CA",
         )
     meaning = "address-mismatch" if is_address(dialled) else "name-mismatch"
-    told = f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]; add it with `edgeward advertise add {dialled}`"
+    told = f"{story}: it dialled {dialled}, which is not among [{', '.join(known.names)}]{_adding(dialled)}"
     return meaning, _of_name(dialled, known), told
+
+
+def _adding(dialled: str) -> str:
+    """How to add what was dialled; nothing for what a shell would take for more than a name: any stranger says what they dial."""
+    name = in_commands({"dialled": dialled}).get("dialled")
+    return f"; add it with `edgeward advertise add {name}`" if name else ""
 
 
 def _of_name(dialled: str, known: Circumstances) -> Facts:
