@@ -1,5 +1,6 @@
 """The toolkit's commands as people call them: what they print, what they write, how they refuse."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -507,6 +508,36 @@ def test_verify_looks_at_a_live_server_and_says_why_a_client_refuses_it(here: Pa
     assert "✗ CN=edge-1,O=Example: it is not for www.example: it has DNS:edge-1.example" in done.out
     assert len(done.out.split("✗")) == 2, "nothing else is wrong with it"
     assert run("verify", "127.0.0.1:1", *ask, "www.example").status == 69
+
+
+@pytest.mark.parametrize(("more", "status"), [((), 1), (("--purpose", "any"), 0)])
+def test_verify_wants_a_live_server_to_be_who_was_dialled(
+    here: Path, server: int, more: tuple[str, ...], status: int
+) -> None:
+    (here / "root.crt").write_bytes(pem.write("CERTIFICATE", seeds.chain()[2].public_bytes(seeds.DER)))
+    done = run("verify", f"127.0.0.1:{server}", "--ca", "root.crt", "--at", "2026-11-23", *more)
+    assert done.status == status, done.out
+    assert ("it is not for 127.0.0.1" in done.out) == bool(status)
+    assert ("valid for server authentication" in done.out) == bool(status)
+
+
+def test_verify_asks_a_live_server_for_the_name_that_is_wanted(here: Path) -> None:
+    (here / "sent.pem").write_bytes(LEAF + MIDDLE)
+    asked: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(here / "sent.pem", here / "leaf.key")
+    context.sni_callback = lambda _connection, name, _context: asked.append(name)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True):
+                pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        run("verify", f"127.0.0.1:{listener.getsockname()[1]}", "--name", "edge-1.example")
+        thread.join(10)
+    assert asked == ["edge-1.example"]
 
 
 def test_fingerprints_of_what_a_live_server_sends(server: int) -> None:

@@ -37,6 +37,7 @@ from edgeward.pki.verify import (
     facts,
     verify,
 )
+from edgeward.pki.verify.syntax import is_address
 
 MAX_FILE = 64 * 1024 * 1024
 """Octets read from one file: the largest CRL that the gateway takes."""
@@ -78,14 +79,14 @@ def read_certificates(octets: bytes) -> list[bytes]:
     return [certificate.public_bytes(Encoding.DER) for certificate in found]
 
 
-def certificates(name: str, password: str | None, *, strict: bool) -> list[bytes]:
-    """The certificates (DER) in a file of any kind, or those that a live server sends. What comes out of a key store or a PKCS#7 bundle,
-    which have no order that means anything, is put in the order of a chain, the leaf first.
+def certificates(name: str, password: str | None, *, strict: bool, server_name: str | None = None) -> list[bytes]:
+    """The certificates (DER) in a file of any kind, or those that a live server sends when it is asked for `server_name`. What comes out
+    of a key store or a PKCS#7 bundle, which have no order that means anything, is put in the order of a chain, the leaf first.
 
     Raises `In` for a file that is locked or holds something else and, if `strict`, for one that cannot be read; otherwise `verify` says
     why it is not used.
     """
-    if greeting := reading.greeted(name):
+    if greeting := reading.greeted(name, server_name):
         return list(greeting.certificates)
     octets = read_file(name)
     try:
@@ -134,13 +135,21 @@ def _all(names: Iterable[str], password: str | None) -> list[bytes]:
     ]
 
 
-def _question(options: dict[str, Any]) -> Question:
+def _names(leaf: str, options: dict[str, Any]) -> list[PeerName]:
+    """Whose certificate it must be: who was named, or else the live server that is dialled, unless it is to be for anything."""
     names = [
         *(PeerName(NameKind.DNS, name) for name in options["name"]),
         *(PeerName(NameKind.IP, address) for address in options["ip"]),
         *(PeerName(NameKind.EMAIL, address) for address in options["email"]),
     ]
-    to_server = bool(options["name"] or options["ip"])
+    if not names and options["purpose"] is None and (live := reading.server(leaf)) is not None:
+        return [PeerName(NameKind.IP if is_address(live.host) else NameKind.DNS, live.host)]
+    return names
+
+
+def _question(leaf: str, options: dict[str, Any]) -> Question:
+    names = _names(leaf, options)
+    to_server = any(name.kind is not NameKind.EMAIL for name in names)
     purpose = options["purpose"] or (Purpose.SERVER if to_server else Purpose.ANY)
     policies = PolicyInputs(
         acceptable=frozenset(options["policy"]) or frozenset((ANY_POLICY,)),
@@ -161,7 +170,7 @@ def _question(options: dict[str, Any]) -> Question:
 
 def _judge(leaf: str, question: Question, now: datetime, options: dict[str, Any]) -> Verdict:
     password = reading.secret(options["password"])
-    first, *rest = certificates(leaf, password, strict=True)
+    first, *rest = certificates(leaf, password, strict=True, server_name=next(iter(options["name"]), None))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         try:
@@ -254,8 +263,8 @@ Examples:
   edgeward verify server.crt --chain issuing.crt --ca root.crt --name hub.example.com
   edgeward verify edge.crt --ca rootCA.crt --crl ca.crl --purpose client
   edgeward verify site.pem --ca roots.pem --name example.com --profile webpki --json
-  edgeward verify hub.example.com:10000 --ca rootCA.crt --name hub.example.com
-  edgeward verify example.com:443 --ca system --name example.com
+  edgeward verify hub.example.com:10000 --ca rootCA.crt
+  edgeward verify 203.0.113.7:443 --ca system --name example.com
   edgeward verify device.p12 --password @password.txt --ca ca.crt --purpose client
   edgeward verify old.crt --ca root.crt --at 2024-05-01 --algorithms legacy
 
@@ -279,13 +288,15 @@ def _values(choices: type[StrEnum]) -> list[str]:
 @click.option("--password", metavar="@FILE", help="Open what is encrypted: @FILE, - for standard input, env:NAME.")
 @click.option("--crl", **_FILE, help="Revocation lists: complete, delta and indirect ones.")
 @click.option("--ocsp", **_FILE, help="OCSP responses in DER.")
-@click.option("--name", multiple=True, metavar="HOST", help="The certificate must be for this host name.")
+@click.option(
+    "--name", multiple=True, metavar="HOST", help="The certificate must be for this host name.  [HOST with HOST:PORT]"
+)
 @click.option("--ip", multiple=True, metavar="ADDRESS", help="The certificate must be for this address.")
 @click.option("--email", multiple=True, metavar="ADDRESS", help="The certificate must be for this mailbox.")
 @click.option(
     "--purpose",
     type=click.Choice(_values(Purpose)),
-    help="What it is to be used for [server with --name or --ip, else any].",
+    help="What it is to be used for [server with --name, --ip or HOST:PORT, else any].",
 )
 @click.option("--at", metavar="TIME", help="Judge as of this time and not now: 2027-01-31 or 2027-01-31T12:00:00Z.")
 @click.option(
@@ -314,14 +325,14 @@ def _values(choices: type[StrEnum]) -> list[str]:
 @click.pass_context
 def command(context: click.Context, /, leaf: str, as_json: bool, every: bool, at: str | None, **options: Any) -> None:
     """Check the certificate in LEAF and say which rule it breaks: a file in PEM, DER, PKCS#7, PKCS#12 or JKS, `-` for standard input, or
-    HOST:PORT for what a live server sends.
+    HOST:PORT for what a live server sends: then it must be for HOST, unless --name, --ip, --email or --purpose say otherwise.
 
     Files may hold any number of certificates; those beside the first one in LEAF count as --chain. Nothing is fetched: what is not given
     is not known.
     """
     try:
         now = reading.moment(at)
-        question = _question(options)
+        question = _question(leaf, options)
         verdict = _judge(leaf, question, now, options)
     except EdgewardError as error:
         click.echo(f"error: {error}", err=True)
