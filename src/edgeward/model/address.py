@@ -2,6 +2,7 @@
 under which an address is counted, and whether a page is ours."""
 
 import ipaddress
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 
@@ -29,6 +30,7 @@ def same_origin(origin: str, host: str) -> bool:
     return bool(authority) and authority.lower() == host.strip().lower()
 
 
+@lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
     """The key under which an IP address is counted: itself for IPv4, its /64 for IPv6 (one site holds at least that), else as it is."""
     if ":" not in address:

@@ -1,12 +1,11 @@
 """HTTP as values: a request that has been read whole, and the answer to it. Pure; the transport owns the wire."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """A request as a protocol sees it. Header names are in lower case; of a repeated header all values are kept, in order."""
 
     method: str
@@ -33,15 +32,14 @@ class Request:
         return self.target.partition("?")[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Response:
+class Response(NamedTuple):
     """An answer: a whole body, or a stream of pieces that ends when the peer goes away."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/octet-stream"
     headers: tuple[tuple[str, str], ...] = ()
-    stream: AsyncIterator[bytes] | None = field(default=None, compare=False)
+    stream: AsyncIterator[bytes] | None = None
 
 
 Respond = Callable[[Request], Awaitable[Response]]

@@ -216,8 +216,11 @@ class HttpConnection(asyncio.Protocol):
         """A stream stands, with whatever TLS there is behind it."""
         self._transport = transport  # type: ignore[assignment]  # a stream protocol gets a full transport
         self._loop = asyncio.get_running_loop()
-        peer = transport.get_extra_info("peername")
-        self._address = peer[0] if isinstance(peer, tuple) else ""
+        if isinstance(transport, TlsConnection):
+            self._address = transport.address
+        else:
+            peer = transport.get_extra_info("peername")
+            self._address = peer[0] if isinstance(peer, tuple) else ""
         self._network = network_of(self._address)
         self.certificate: bytes | None = transport.get_extra_info("peer_certificate")
         http = self._http
@@ -382,8 +385,8 @@ class HttpConnection(asyncio.Protocol):
         for name, value in fields:
             octets += len(name) + len(value) + 4
             key = heads.KNOWN_NAMES.get(name) or name.lower().decode("latin-1")
-            same = headers.get(key)
-            headers[key] = (value.decode("latin-1"),) if same is None else (*same, value.decode("latin-1"))
+            one = (value.decode("latin-1"),)
+            headers[key] = headers[key] + one if key in headers else one
             if octets > limits.head_octets or len(fields) > limits.headers:
                 self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
         fields.clear()
@@ -524,10 +527,13 @@ class HttpConnection(asyncio.Protocol):
                 if turn.request is not None:
                     response = await self._http.answer(turn.request, self._network)
                 if response is not None:
-                    if response.stream is not None and not turn.chunks:  # its end is the end of the connection
-                        keep = False
-                        turn = turn._replace(keep=False)
-                    await self._send(response, turn)
+                    if response.stream is None:
+                        self._send(response, turn)
+                    else:
+                        keep = keep and turn.chunks  # else its end is the end of the connection
+                        await self._send_stream(response, response.stream, turn._replace(keep=keep))
+                    if self._room is not None:
+                        await self._room
         finally:
             self._task = None
             if self._transport is not None:
@@ -552,21 +558,17 @@ class HttpConnection(asyncio.Protocol):
         except OSError:  # the peer has reset the connection, and the loop has not read that yet
             transport.abort()
 
-    async def _send(self, response: Response, turn: Turn) -> None:
+    def _send(self, response: Response, turn: Turn) -> None:
         transport = self._transport
-        stream = response.stream
-        if stream is not None:
-            await self._send_stream(response, stream, turn)
-        elif transport is not None:
-            octets = self._http.head(response, turn)
-            if turn.method != "HEAD" and response.status not in heads.BODILESS:
-                octets += response.body
-            if turn.last and len(octets) <= _ONE_PIECE and isinstance(transport, TlsConnection):
-                transport.finish(octets)
-            else:
-                transport.write(octets)
-            if self._room is not None:
-                await self._room
+        if transport is None:
+            return
+        octets = self._http.head(response, turn)
+        if turn.method != "HEAD" and response.status not in heads.BODILESS:
+            octets += response.body
+        if turn.last and len(octets) <= _ONE_PIECE and isinstance(transport, TlsConnection):
+            transport.finish(octets)
+        else:
+            transport.write(octets)
 
     async def _send_stream(self, response: Response, stream: AsyncIterator[bytes], turn: Turn) -> None:
         """Send the pieces as they come; the iterator is closed when the peer goes."""

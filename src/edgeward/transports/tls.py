@@ -11,7 +11,6 @@ protocol of the TCP transport below and the transport of the protocol above. Wha
 """
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Iterable
 from typing import Any
@@ -248,8 +247,9 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._state = _OPEN
         self._above = self._side.above(self)
         self._above.connection_made(self)
-        if self._incoming.pending:
-            self._decrypt()
+        pending = self._incoming.pending
+        if pending:
+            self._decrypt(min(pending, _PIECE))
 
     def _settled(self) -> None:
         self._stop_waiting()
@@ -418,8 +418,10 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self.close()
 
     def _farewell(self) -> None:
-        with contextlib.suppress(ssl.SSLError):  # it wants the peer's close_notify too: nobody waits for that
+        try:  # noqa: SIM105  # every connection comes here and raises: no call more than it takes
             self._tls.unwrap()
+        except ssl.SSLError:  # it wants the peer's close_notify too: nobody waits for that
+            pass
         self._flush()
 
     def _close_tcp(self) -> None:

@@ -6,7 +6,6 @@
 3. What hands out or replaces the authority's key, what makes operators, and what writes files is for the socket alone (`LOCAL`).
 """
 
-import dataclasses
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
@@ -63,9 +62,9 @@ class Door:
                 raise LocalOnly(what=f"{request.method} {request.path}")
         except EdgewardError as error:
             return problem(error)
-        response = await self._respond(dataclasses.replace(request, actor=f"operator:{record.identity}"))
+        response = await self._respond(request._replace(actor=f"operator:{record.identity}"))
         if response.stream is not None:
-            response = dataclasses.replace(response, stream=self._until(record.not_after, response.stream))
+            response = response._replace(stream=self._until(record.not_after, response.stream))
         return response
 
     def _is_for_us(self, request: Request) -> None:
