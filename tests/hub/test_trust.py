@@ -1,7 +1,7 @@
 """Trust bundles for devices, and what a hostile one makes of being asked."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -118,6 +118,23 @@ def test_a_device_that_does_not_confirm_is_not_sent_the_same_one_again_and_again
         site.confirms = False
         await site.asks("edge-1", 0)
         assert site.most == 1 and site.desk.behind([]) == ["edge-1"]
+
+    asyncio.run(tell())
+
+
+def test_a_device_that_asked_while_the_clock_was_ahead_gets_the_next_bundle_all_the_same() -> None:
+    async def tell() -> None:
+        site = Site()
+        site.now += timedelta(days=30)
+        await site.asks("edge-1", 0)
+        site.now, site.sequence = NOON, 3
+        site.desk.changed()
+        while site.desk._tasks:
+            await asyncio.sleep(0)
+        assert site.sent == [2, 3]
+        for _ in range(20):
+            await site.asks("edge-1", 0)
+        assert site.sent == [2, *[3] * BURST], "and no more of them than ever"
 
     asyncio.run(tell())
 

@@ -84,6 +84,8 @@ class TrustDesk:
             return
         now = self._now()
         due = max(self._due.get(node, now), now)
+        if due - now > (BURST + 1) * AGAIN:  # the clock was set back: nobody can owe so much
+            due = now
         if due - now >= BURST * AGAIN:
             return
         self._due[node] = due + AGAIN
