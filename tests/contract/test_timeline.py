@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from edgeward.model.device import Moment
 from edgeward.stores.relational import RelationalStore
-from edgeward.stores.timeline import KEPT
+from edgeward.stores.timeline import KEPT, Arrival
 from tests.support.places import Place, story
 from tests.support.rows import NOON, enrolled
 
@@ -50,5 +50,22 @@ def test_unknown_names_leave_nothing_and_the_device_shows_the_last_refusal_and_i
         assert device is not None
         assert (device.clock_skew_ms, device.refused_at, device.refused_why) == (-1500, moment(2).at, "w2")
         assert (await store.nodes())[0].device == device
+
+    story(place, tell)
+
+
+def test_a_node_that_has_connected_without_end_fails_no_write(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        for node in ("edge-1", "edge-2"):
+            await enrolled(store, node)
+        for _ in range(2):
+            await store.timeline.add(
+                arrivals=[
+                    Arrival("edge-1", NOON, "192.0.2.1", times=2_000_000_000),
+                    Arrival("edge-2", NOON, "192.0.2.2"),
+                ]
+            )
+        counted = {node.device.name: node.device.connections for node in await store.nodes()}
+        assert counted == {"edge-1": 2_000_000_000, "edge-2": 2}
 
     story(place, tell)

@@ -1,7 +1,9 @@
 """The statements of what happens to nodes, in the SQL that SQLite and PostgreSQL share."""
 
+# a node that connects without end must not fail the write that it shares with others: its column has 31 bits
 CONNECTED = """
-UPDATE device SET online_since = :at, last_seen = :at, address = :address, connections = connections + :times,
+UPDATE device SET online_since = :at, last_seen = :at, address = :address,
+                  connections = CASE WHEN connections < 2000000000 THEN connections + :times ELSE connections END,
                   offline_since = NULL, offline_cause = NULL, replica = :replica, epoch = :epoch
  WHERE name = :name AND epoch <= :epoch"""
 DISCONNECTED = """
