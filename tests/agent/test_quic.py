@@ -166,6 +166,8 @@ def test_a_port_that_nobody_listens_on_is_noticed_at_once(ca, tmp_path, monkeypa
             edge.settings = replace(edge.settings, transport="auto", quic=(Endpoint(host="127.0.0.1", port=port),))
             async with edge.agent():
                 await until(lambda: hub.keepalives)
+                found = await asyncio.to_thread(status.ask, edge.files.directory)
+                assert (found.transport, found.last_error) == ("websocket", ""), "it is connected: nobody has to look"
         assert "Connection refused (UDP)" in caplog.text
 
     asyncio.run(main())

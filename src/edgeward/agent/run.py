@@ -212,10 +212,11 @@ class Agent:
                 raise
             except EdgewardError as error:
                 failure = error
-                self._trouble(error)
-                if transport == QUIC and len(self._transports) > 1:
+                if transport == QUIC and len(self._transports) > 1:  # no trouble to look at, if WebSocket works
                     self._route.failed(clock())
                     _log.info("QUIC does not get through: %s; WebSocket is tried", error)
+                else:
+                    self._trouble(error)
         raise failure
 
     async def _try(self, transport: str, endpoint: Endpoint) -> HubConnection:
