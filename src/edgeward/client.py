@@ -164,7 +164,7 @@ class Client:
         return line
 
     def _server_sent(self, path: str, after: str) -> Iterator[tuple[str, Happened | Gap]]:
-        response = self._request("GET", path, None, {"Last-Event-ID": after} if after else {})
+        response = self._request("GET", path, None, client_calls.resuming(after))
         events = ServerSent(self.address)
         while line := self._line(response):
             event = events.feed(line)

@@ -128,7 +128,7 @@ class Client:
 
     async def _server_sent(self, path: str, after: str) -> AsyncGenerator[tuple[str, Happened | Gap], None]:
         events = ServerSent(self.address)
-        async with self._request("GET", path, None, {"Last-Event-ID": after} if after else {}) as answer:
+        async with self._request("GET", path, None, client_calls.resuming(after)) as answer:
             async for line in answer.lines():
                 event = events.feed(line)
                 if event is not None:

@@ -167,6 +167,14 @@ def events(types: Sequence[str], patterns: Mapping[str, str]) -> str:
     return "/v1/events" + (f"?{urlencode(asked)}" if asked else "")
 
 
+def resuming(after: str) -> dict[str, str]:
+    """The header fields of a subscription that goes on behind the event `after`, if any. Raises `UsageError` for what is no id: a line
+    break in it would begin another field, or another request."""
+    if not after.isascii() or not after.isprintable():
+        raise UsageError(problem=f"{after!r} is no id of an event")
+    return {"Last-Event-ID": after} if after else {}
+
+
 def _quoted(name: str) -> str:
     return quote(name, safe="")
 
@@ -224,7 +232,7 @@ class ServerSent:
         text = line.decode("utf-8", "replace").rstrip("\r\n")
         if text:
             name, _, value = text.partition(":")
-            if name:  # else it is a comment
+            if name in ("event", "id", "data"):  # else it is a comment, or nothing that we send
                 self._fields[name] = value.removeprefix(" ")
             return None
         fields, self._fields = self._fields, {}

@@ -13,7 +13,7 @@ import pytest
 
 from edgeward import client, client_async, testing
 from edgeward.client import Answered, Client
-from edgeward.errors import EdgewardError, TooLarge, Unreachable
+from edgeward.errors import EdgewardError, TooLarge, Unreachable, UsageError
 
 _CLOSE = b"Connection: close\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n" + _CLOSE
@@ -103,6 +103,16 @@ def test_t51_the_words_of_a_server_move_no_cursor(tmp_path: Path) -> None:
         one.nodes()
     assert str(caught.value).isprintable() and caught.value.hint.isprintable()
     assert caught.value.exit_status == 1, "a refusal is no success, whatever the server says"
+
+
+@pytest.mark.parametrize("after", ["1\r\nHost: x", "1\r\n\r\nPOST /v1/revocations HTTP/1.1", "\u2603", "\0", "\ud800"])
+def test_an_id_that_is_none_is_never_part_of_a_request(tmp_path: Path, after: str) -> None:
+    """A program may have it from a stranger, as a browser's `Last-Event-ID`."""
+    with answering(tmp_path, OK) as one:
+        with pytest.raises(UsageError, match="is no id of an event"):
+            next(one.subscribe(after=after, again=False))
+        with pytest.raises(UsageError, match="is no id of an event"):
+            awaited(one, lambda other: anext(other.subscribe(after=after, again=False)))
 
 
 def test_an_answer_and_an_event_have_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
