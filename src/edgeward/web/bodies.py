@@ -39,7 +39,11 @@ def octets(text: str, what: str) -> bytes:
 def query(request: Request, allowed: frozenset[str]) -> dict[str, str]:
     """The query of `request`: each of the `allowed` members at most once. Raises `BadRequest` for any other."""
     asked: dict[str, str] = {}
-    for name, value in parse_qsl(request.target.partition("?")[2], keep_blank_values=True, max_num_fields=64):
+    try:
+        members = parse_qsl(request.target.partition("?")[2], keep_blank_values=True, max_num_fields=64)
+    except ValueError as error:
+        raise BadRequest(why="the query has more than 64 members") from error
+    for name, value in members:
         if name not in allowed or name in asked:
             raise BadRequest(
                 why=f"the query has {name!r}; what may be there, once each, is {', '.join(sorted(allowed))}"
