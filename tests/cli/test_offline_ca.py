@@ -396,6 +396,14 @@ def test_what_a_vendor_calls_its_files_neither_stops_the_others_nor_moves_the_cu
     assert len(list((here / "out").glob("*.crt"))) == 5
 
 
+def test_requests_whose_certificates_are_in_each_other_s_way_are_refused_before_any_is_signed(here: Path) -> None:
+    (here / "in/sub/a.crt").mkdir(parents=True)
+    for name in ("sub/a.csr", "sub/a.crt/b.csr", "z.csr"):
+        (here / "in" / name).write_bytes(request("edge-1"))
+    refused(run(*SIGN), 2, "out/sub/a.crt would be a certificate and a directory")
+    assert not (here / "out").exists()
+
+
 def test_processes_of_their_own_do_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vendor_directory(here / "in", 40)
     (here / "in/broken.csr").write_bytes(b"nothing")

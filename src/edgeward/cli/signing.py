@@ -109,7 +109,7 @@ class Batch:
 def sources(inputs: Sequence[str], out: Path) -> list[Source]:
     """The requests in files and directories, and a certificate in the directory `out` for each: `sub/a.csr` becomes `out/sub/a.crt`.
 
-    Raises `UsageError` when there is none, or when two would be written to one file.
+    Raises `UsageError` when there is none, or when two would be in each other's way.
     """
     found: list[Source] = []
     for given in inputs:
@@ -122,6 +122,13 @@ def sources(inputs: Sequence[str], out: Path) -> list[Source]:
     twice = [path for path, count in collections.Counter(source.out for source in found).items() if count > 1]
     if twice:
         raise UsageError(problem=f"two requests would be written to {twice[0]}; sign them into different directories")
+    files = {source.out for source in found}
+    folders = {Path(one) for one in {path.rpartition("/")[0] for path in files}}
+    both = sorted(files & {str(one) for each in folders for one in (each, *each.parents)})
+    if both:
+        raise UsageError(
+            problem=f"{both[0]} would be a certificate and a directory; sign them into different directories"
+        )
     return found
 
 
