@@ -389,7 +389,7 @@ def test_a_name_that_does_not_resolve_is_said_and_tried_again_and_a_connection_l
 
 
 def test_an_agent_is_small(ca, hub, tmp_path):
-    """At most 40 MiB of resident memory on WebSocket, everything counted, with code that is shared."""
+    """At most 40 MB of resident memory on WebSocket, everything counted, with code that is shared."""
 
     async def main() -> None:
         async with hub.up(hub.context(tmp_path, "127.0.0.1")):
@@ -407,7 +407,7 @@ def test_an_agent_is_small(ca, hub, tmp_path):
             finally:
                 process.terminate()
                 assert await process.wait() == 0
-            assert sizes["Rss:"] < 40 * 1024, sizes
+            assert sizes["Rss:"] < 40_000, sizes
 
     asyncio.run(main())
 

@@ -100,7 +100,6 @@ class TestVerify:
     @pytest.mark.parametrize(
         "arguments",
         [
-            ("nothing-here.pem",),
             ("full.pem", "--ip", "example.com"),
             ("full.pem", "--purpose", "cooking"),
             (),
@@ -108,6 +107,9 @@ class TestVerify:
     )
     def test_wrong_usage_does_not_look_like_a_verdict(self, arguments: tuple[str, ...]) -> None:
         assert run(*arguments).exit_code in (2, 65)
+
+    def test_a_file_that_is_not_there_does_not_either(self) -> None:
+        assert run("nothing-here.pem").exit_code == 69
 
     def test_a_wrong_time_is_wrong_usage(self) -> None:
         result = CliRunner().invoke(command, ["verify", "full.pem", "--at", "tomorrow"])

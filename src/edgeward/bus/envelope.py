@@ -81,9 +81,8 @@ class Envelopes:
             if body is None:
                 return None
             several = self._several.decode(body)
-            self._heard[one.sender] = (
-                one.number
-            )  # only now: a replica of an earlier version counts by its clock, far ahead
+            # only now: a replica of an earlier version counts by its clock, far ahead
+            self._heard[one.sender] = one.number
             return one.sender, [notice for each in several for notice in self._notice(each)]
         except _UNREADABLE:
             return None

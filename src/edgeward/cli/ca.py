@@ -14,7 +14,7 @@ from edgeward import files
 from edgeward.cli import ca_new, ca_revoke, ca_rotate, offline, reading
 from edgeward.cli.client import Client
 from edgeward.cli.kubeedge import bring
-from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, data_option, json_option, print_json
 from edgeward.errors import AlreadyExists, Unreadable, UsageError
 from edgeward.model.token import Secret
 from edgeward.pki import parse, pem
@@ -121,8 +121,8 @@ def import_(
     if (pattern is None) != (until is None):
         raise click.UsageError("--accept-kubeedge-tokens and --until go together")
     body: dict[str, Any] = {
-        "certificate": base64.b64encode(_certificate(read_input(cert, _LIMIT))).decode(),
-        "key": base64.b64encode(_key(read_input(key, _LIMIT), password)).decode(),
+        "certificate": base64.b64encode(_certificate(reading.octets(cert, _LIMIT))).decode(),
+        "key": base64.b64encode(_key(reading.octets(key, _LIMIT), password)).decode(),
     }
     if pattern is not None and until is not None:
         body["kubeedge_tokens"] = {"pattern": pattern, "until": reading.moment(until).isoformat()}

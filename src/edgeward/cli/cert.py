@@ -13,7 +13,7 @@ from edgeward import app_offline, files
 from edgeward.cli import cert_more, offline, reading, signing, workers, writing
 from edgeward.cli.bench import Source, occupied
 from edgeward.cli.client import Client
-from edgeward.cli.options import Group, data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, data_option, json_option, print_json
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.cli.vendor import request as vendor_request
 from edgeward.errors import InputError, Refusal, UsageError, printable
@@ -100,7 +100,7 @@ def sign(data: Path, as_json: bool, csrs: tuple[str, ...], **options: Any) -> No
 
 
 def _by_authority(data: Path, as_json: bool, request: str, node: str, out: Path | None) -> None:
-    der = request_der(read_input(request, LIMIT))
+    der = request_der(reading.octets(request, LIMIT))
     signed = Client(data).call("POST", "/v1/certificates", {"node": node, "csr": base64.b64encode(der).decode()})
     for dropped in signed["dropped"]:
         click.echo(f"dropped: the request asked for {dropped}", err=True)
@@ -130,7 +130,7 @@ def _agreed(question: str, options: dict[str, Any]) -> None:
 
 
 def _request(name: str) -> Requested:
-    octets = read_input(name, LIMIT)
+    octets = reading.octets(name, LIMIT)
     try:
         return vendor_request(octets)
     except InputError as error:

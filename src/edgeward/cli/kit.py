@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from edgeward import app_offline, files
 from edgeward.cli import offline, output, reading, writing
 from edgeward.cli.client import Client
-from edgeward.cli.options import Group, data_option, read_input
+from edgeward.cli.options import Group, data_option
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError, printable
 from edgeward.keys import generate
@@ -181,7 +181,7 @@ async def _ca_key(options: dict[str, Any]) -> bytes:
 def _requested(options: dict[str, Any]) -> tuple[PrivateKeyTypes | None, Requested, bytes]:
     """The key, if it is made here, and the request with its DER."""
     if options["request"] is not None:
-        octets = request_der(read_input(options["request"], LIMIT))
+        octets = request_der(reading.octets(options["request"], LIMIT))
         return None, csr.requested(octets), octets
     key = generate.new(options["kind"])
     name = names.node_name(options["node"])

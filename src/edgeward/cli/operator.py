@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edgeward import files
+from edgeward.cli import reading
 from edgeward.cli.client import Client
-from edgeward.cli.options import Group, counted, data_option, json_option, print_json, read_input
+from edgeward.cli.options import Group, counted, data_option, json_option, print_json
 from edgeward.cli.vendor import LIMIT, request_der
 from edgeward.errors import UsageError
 from edgeward.model.address import joined
@@ -54,7 +55,7 @@ def new(data: Path, as_json: bool, name: str, out: Path, csr: Path | None) -> No
     if out.exists() and any(out.iterdir()):
         raise UsageError(problem=f"{out} is there and not empty")
     key = None if csr is not None else ec.generate_private_key(ec.SECP256R1())
-    request = _request(name, key) if key is not None else request_der(read_input(str(csr), LIMIT))
+    request = _request(name, key) if key is not None else request_der(reading.octets(str(csr), LIMIT))
     client = Client(data)
     made = client.call("POST", "/v1/operators", {"name": name, "csr": base64.b64encode(request).decode()})
     files.make_private_directory(out)

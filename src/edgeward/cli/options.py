@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from edgeward.cli import reading
 from edgeward.errors import UsageError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -93,24 +91,6 @@ def duration(text: str) -> timedelta:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     except OverflowError as error:
         raise UsageError(problem=f"{text!r} is longer than any time span here") from error
-
-
-class CannotRead(UsageError):
-    """A file that was named and cannot be read."""
-
-    sentence = "cannot read {path}: {why}"
-    remedy = "{near}"
-
-
-def read_input(path: str, limit: int) -> bytes:
-    """The content of a file, or of standard input for `-`, at most `limit` octets. Raises `UsageError` when it cannot be read."""
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(limit + 1)
-        with Path(path).open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise CannotRead(path=path, why=error.strerror or str(error), near=reading.near(path)) from error
 
 
 def counted(number: int, name: str) -> str:

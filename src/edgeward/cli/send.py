@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from edgeward.cli import reading
 from edgeward.cli.client import Client
-from edgeward.cli.options import data_option, duration, json_option, print_json, read_input
+from edgeward.cli.options import data_option, duration, json_option, print_json
 from edgeward.errors import Unavailable
 
 _STATUS = {"acknowledged": 0, "sent": 0, "superseded": 0, "failed": 1, "refused": 1, "cancelled": 1, "expired": 69}
@@ -66,7 +67,7 @@ def command(
       edgeward send edge-1 --operation query --resource default/status/now --wait 5
     """
     if content == "-":
-        content = read_input("-", 32 * 1024 * 1024).decode("utf-8", "replace")
+        content = reading.octets("-", 32 * 1024 * 1024).decode("utf-8", "replace")
     try:
         value = msgspec.json.decode(content)
     except msgspec.DecodeError:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
 from edgeward.cli import output, reading
-from edgeward.errors import EdgewardError, PasswordNeeded, TooLarge, Unavailable, Unreadable, UsageError
+from edgeward.errors import EdgewardError, PasswordNeeded, Unavailable, Unreadable
 from edgeward.pki.formats.detect import detect
 from edgeward.pki.formats.item import Kind, WrongKind, opened, summary
 from edgeward.pki.parse import guarded
@@ -48,27 +48,6 @@ _MARKS = {Outcome.PASS: ("✓", "green"), Outcome.FAIL: ("✗", "red"), Outcome.
 _MOST_REJECTED = 8  # lines of rejected paths shown to a person; --json has them all
 
 
-class NotThere(UsageError):
-    """A file that is not there, or cannot be read."""
-
-    sentence = "{name}: {why}"
-    remedy = "{near}"
-
-
-def read_file(path: str) -> bytes:
-    """The octets of a file, or of standard input for `-`."""
-    try:
-        with click.open_file(path, "rb") as stream:
-            octets: bytes = stream.read(MAX_FILE + 1)
-    except IsADirectoryError as error:
-        raise reading.IsDirectory(path) from error
-    except OSError as error:
-        raise NotThere(name=path, why=(error.strerror or str(error)).lower(), near=reading.near(path)) from error
-    if len(octets) > MAX_FILE:
-        raise TooLarge(what=path, limit=MAX_FILE)
-    return octets
-
-
 def read_certificates(octets: bytes) -> list[bytes]:
     """The DER of every certificate in `octets`: PEM (one or many) or one in DER, which need not be readable: `verify` says why."""
     if b"-----BEGIN" not in octets:
@@ -88,7 +67,7 @@ def certificates(name: str, password: str | None, *, strict: bool, server_name: 
     """
     if greeting := reading.greeted(name, server_name):
         return list(greeting.certificates)
-    octets = read_file(name)
+    octets = reading.octets(name, MAX_FILE)
     try:
         items = detect(octets, password=password, name=name)
         found = opened(items)
@@ -183,8 +162,8 @@ def _judge(leaf: str, question: Question, now: datetime, options: dict[str, Any]
             anchors=_all(options["ca"], password),
             intermediates=[*rest, *_all(options["chain"], password)],
             question=question,
-            crl=[der for path in options["crl"] for der in read_crls(read_file(path))],
-            ocsp_responses=[read_file(path) for path in options["ocsp"]],
+            crl=[der for path in options["crl"] for der in read_crls(reading.octets(path, MAX_FILE))],
+            ocsp_responses=[reading.octets(path, MAX_FILE) for path in options["ocsp"]],
         )
 
 
