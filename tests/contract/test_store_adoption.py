@@ -1,7 +1,8 @@
 """What every store must do when a certificate of another cloud is adopted."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from edgeward.errors import NodeBlocked, NodeHasCertificate
 from edgeward.model.authority import CertificateRecord, CertificateState, Reason

@@ -1,10 +1,10 @@
 """What every store must do with devices, their presence and the audit chain: the second part of the contract."""
 
 import asyncio
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from edgeward.errors import (
     NodeBlocked,

@@ -7,11 +7,11 @@ import asyncio
 import hashlib
 import inspect
 import ipaddress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edgeward.errors import (
     AlreadyExists,

@@ -1,10 +1,10 @@
 """Who may open a session."""
 
 import asyncio
-import dataclasses
 import hashlib
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from edgeward import errors
@@ -77,7 +77,9 @@ def test_a_blocked_node_is_refused_even_with_a_new_certificate():
     async def block_then_issue(store, record):
         await store.block("edge-1", now(), Reason.UNSPECIFIED, CAUSE)
         der = certificate_of("edge-1", 2)
-        new = dataclasses.replace(record, serial="ab" * 16, state="planned", der=None, fingerprint=None, issued_at=None)
+        new = msgspec.structs.replace(
+            record, serial="ab" * 16, state="planned", der=None, fingerprint=None, issued_at=None
+        )
         await store.plan(new, None)
         await store.issue(Signed(issuer_id=1, serial=new.serial, der=der, event=CAUSE), now())
 

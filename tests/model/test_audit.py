@@ -1,13 +1,13 @@
 """The audit chain: whatever is changed afterwards, the first record that is not as it was is named."""
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edgeward.model import audit
 from edgeward.model.audit import AuditRecord, Event

@@ -5,13 +5,13 @@ import fnmatch
 import ipaddress
 import json
 import pickle
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edgeward.errors import (
     BadToken,

@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgeward.errors import TokenSpent
 from edgeward.stores.postgres import open_store

@@ -7,7 +7,6 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -17,8 +16,7 @@ GENESIS = bytes(32)
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was done: by whom (`operator:NAME`, `node:NAME`, `token:ID`, `edgeward`), what, to what, with which facts."""
 
     at: datetime
@@ -28,8 +26,7 @@ class Event:
     facts: dict[str, str | int | list[str] | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRecord:
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An event in its place in the chain. `facts` is canonical JSON; `at` is in milliseconds since 1970."""
 
     n: int

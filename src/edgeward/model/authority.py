@@ -1,9 +1,10 @@
 """The authority: issuers with a life of their own, and certificates as the store remembers them."""
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 
 class IssuerState(StrEnum):
@@ -22,8 +23,7 @@ class Origin(StrEnum):
     IMPORTED = "imported"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyRef:
+class KeyRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where a private key is: the adapter (`file`, `memory`, `pkcs11`) and the name it knows the key by."""
 
     store: str
@@ -39,8 +39,7 @@ class KeyRef:
         return KeyRef(store=store, name=name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issuer:
+class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     """A CA certificate (DER) with its key, in one of three states."""
 
     id: int
@@ -78,8 +77,7 @@ class Reason(StrEnum):
     AA_COMPROMISE = "aACompromise"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateRecord:
+class CertificateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of one certificate. `serial` is lower-case hex; `der` and `fingerprint` are set once it is issued."""
 
     issuer_id: int

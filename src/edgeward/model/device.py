@@ -1,8 +1,9 @@
 """A device: an identity with a life, which outlives its certificates, and its presence at the hub."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 from edgeward.model.authority import CertificateRecord
 
@@ -28,8 +29,7 @@ class Cause(StrEnum):
     """The server died with the session open; found at the next start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """Something in the history of a node: `event` is `online`, `offline`, `refused` or `clock`, `why` says more in words."""
 
     node: str
@@ -39,8 +39,7 @@ class Moment:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
+class Device(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of a device. Blocked from `blocked_at` on, until a token made with --unblock lets it back."""
 
     name: str
@@ -60,8 +59,7 @@ class Device:
     refused_why: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A device and its current certificate, as `edgeward nodes` shows it."""
 
     device: Device

@@ -1,34 +1,31 @@
 """What a requester showed. A closed union: a fifth kind of proof is a security decision and touches the core."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from edgeward.model.token import Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenEvidence:
+class TokenEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """A bearer token, not yet looked up: `a.b.c`."""
 
     bearer: Secret
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateEvidence:
+class CertificateEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """A client certificate whose private key TLS has proved, not yet looked up: its DER."""
 
     der: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProvenNames:
+class ProvenNames(msgspec.Struct, frozen=True, kw_only=True):
     """Names whose control was proved by a challenge (ACME)."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
     """A person with access to the administrative socket, or with an operator certificate."""
 
     name: str
@@ -37,8 +34,7 @@ class Operator:
 Evidence = TokenEvidence | CertificateEvidence | ProvenNames | Operator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enrolment:
+class Enrolment(msgspec.Struct, frozen=True, kw_only=True):
     """One request for a device certificate: who it says it is, from where, with which CSR (DER), at what time."""
 
     node: str

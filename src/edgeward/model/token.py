@@ -16,7 +16,6 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -64,8 +63,7 @@ class Secret(str):
         return str.__str__(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hints:
+class Hints(msgspec.Struct, frozen=True, kw_only=True):
     """Where to go with a token: `https` and `hub` are lists of `HOST:PORT`, best first. Empty when the operator gave none."""
 
     https: tuple[str, ...] = ()
@@ -88,8 +86,7 @@ class Hints:
             return Hints()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JoinToken:
+class JoinToken(msgspec.Struct, frozen=True, kw_only=True):
     """A join token as text carries it: the pinned CA and the bearer part for the server."""
 
     pin: str
@@ -125,8 +122,7 @@ class JoinToken:
         return f"{self.pin}.{self.bearer.reveal()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bearer:
+class Bearer(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a token that a server receives, taken apart: its key id and the digest to compare."""
 
     key_id: str
@@ -143,8 +139,7 @@ class Bearer:
         return Bearer(key_id=key_id, digest=hashlib.sha256(text.encode("ascii")).digest())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, kw_only=True):
     """What the store knows of a join token. Bound to one `node` or to a glob `pattern`, never to both.
 
     `uses` is how often it may be used (1 to 10,000,000), `used` how often it was. `network`: the only source addresses, if set.

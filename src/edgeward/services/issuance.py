@@ -11,9 +11,9 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 
@@ -35,8 +35,7 @@ Octets = Callable[[int], bytes]
 """The source of randomness: `secrets.token_bytes`, or a scripted one in tests."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SigningIssuer:
+class SigningIssuer(msgspec.Struct, frozen=True, kw_only=True):
     """An issuer with its key at hand."""
 
     issuer: Issuer
@@ -56,8 +55,7 @@ class SigningIssuer:
         return SigningIssuer(issuer=issuer, certificate=certificate, facts=Issuing.of(certificate, spki), key=key)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of the road: under which profile, for which request and grant, on whose word.
 
     `actor` is who caused it (`node:NAME`, `operator:NAME`, `edgeward`), `evidence` what was shown, as the row keeps it. `replaces`: the
@@ -78,8 +76,7 @@ class Order:
     admission_event: Event | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate on its way out: its DER, and what the plan said; no plan when it is one that was issued before."""
 
     der: bytes

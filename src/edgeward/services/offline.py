@@ -187,7 +187,7 @@ class OfflineCa:
         signing = SigningIssuer.of(active, self._keys.signer(active.key))
         text = await self._store.setting(_CRL_URLS)
         urls = tuple(msgspec.json.decode(text or "[]", type=list[str]))
-        self._signing = dataclasses.replace(signing, facts=dataclasses.replace(signing.facts, crl_urls=urls))
+        self._signing = msgspec.structs.replace(signing, facts=dataclasses.replace(signing.facts, crl_urls=urls))
         text = await self._store.setting(_ABOVE)
         self._above = tuple(base64.b64decode(one) for one in msgspec.json.decode(text or "[]", type=list[str]))
         self._terms = Terms.of(self.chain, self.signing.facts, self._trust_domain)

@@ -6,12 +6,13 @@ The evidence is looked at first, because a look into the store is cheaper than a
 signs nothing and leaves one audit record; of a flood of refusals the excess is counted and not written one by one.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+
+import msgspec
 
 from edgeward.errors import (
     BadName,
@@ -53,8 +54,7 @@ class ForeignTokens(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entitlement:
+class _Entitlement(msgspec.Struct, frozen=True, kw_only=True):
     """What the evidence came to, before the CSR was looked at."""
 
     actor: str
@@ -273,7 +273,7 @@ class Registrar:
         if entitlement.new_name_only and not (unused and token is not None and newest.token == token.key_id):
             raise NodeHasCertificate(node=node)
         supersedes = newest.serial if unused and token is not None else None
-        return dataclasses.replace(entitlement, replaces=newest, supersedes=supersedes)
+        return msgspec.structs.replace(entitlement, replaces=newest, supersedes=supersedes)
 
     async def refused(
         self, error: EdgewardError, *, node: str, address: str, at: datetime, evidence: str = "unread"

@@ -1,8 +1,10 @@
 """Revocation: the one function that revokes, and the word to everybody who holds a session of what was revoked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from edgeward.errors import NotFound, UsageError
 from edgeward.model.audit import Event
@@ -88,7 +90,7 @@ class Revoker:
             at=now, actor=actor, action="token.revoked", object=f"token:{token.key_id}", facts={"maker": maker}
         )
         await self._store.revoke_token(token.key_id, now, event)
-        return replace(token, revoked_at=now)
+        return msgspec.structs.replace(token, revoked_at=now)
 
     async def _certificate(self, text: str, reason: Reason, actor: str, now: datetime) -> Revocation:
         serial = canonical_serial(text)

@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+import msgspec
 
 from edgeward.errors import NotFound, UsageError
 from edgeward.model.audit import Event
@@ -14,8 +15,7 @@ MAX_LIFETIME = timedelta(days=366)
 """A token is for joining, soon; one that lives longer than a year is a password."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """The token somebody asks for; `model.token.Token` has the rules."""
 
     node: str | None = None

@@ -6,9 +6,10 @@ other (two uses of a token that has one left) end with exactly one of them done 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from edgeward.model.audit import AuditRecord, Event
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, Reason
@@ -23,8 +24,7 @@ ADOPTED = "adopted"
 """The evidence of a certificate that was issued elsewhere and taken over at first sight."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenUse:
+class TokenUse(msgspec.Struct, frozen=True, kw_only=True):
     """One use of a token, as recorded: which node, from which address, for which certificate (serial, hex)."""
 
     key_id: str
@@ -34,8 +34,7 @@ class TokenUse:
     serial: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True, kw_only=True):
     """The conditions under which a certificate may be planned, checked in the transaction that writes its row.
 
     `use` spends one use of a token that has `uses` in all. `new_name_only`: the node must have no valid certificate at `at`.
@@ -75,8 +74,7 @@ class Presented(NamedTuple):
     """Whether its first connection, which is still to come, revokes others (`Store.first_connection`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """What the store has to say before a token is honoured, in one read: the token, whether the node is blocked, whether it has a
     valid certificate, and whether any certificate was ever issued for this key."""
 
@@ -87,8 +85,7 @@ class Standing:
     key_is_known: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked:
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
     """A line of a revocation list: the serial (hex), since when, and why."""
 
     serial: str
@@ -96,8 +93,7 @@ class Revoked:
     reason: Reason | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate that was signed for a planned row, and what the audit log is to say of it."""
 
     issuer_id: int
@@ -106,8 +102,7 @@ class Signed:
     event: Event
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unsigned:
+class Unsigned(msgspec.Struct, frozen=True, kw_only=True):
     """No certificate came of a planned row: what the audit log is to say, and the error for whoever wanted one."""
 
     event: Event

@@ -1,10 +1,11 @@
 """The store over any engine that speaks the shared SQL: the port's methods as reads and units of writing."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from edgeward.errors import (
     AlreadyExists,
@@ -116,10 +117,12 @@ class RelationalStore:
                     engine.many(sql.RETIRE_ACTIVE, [{}])
                 number = engine.query(sql.ADD_ISSUER, row)[0][0]
                 if record is not None:
-                    engine.many(sql.ADD_ISSUED, [rows.certificate_row(dataclasses.replace(record, issuer_id=number))])
+                    engine.many(
+                        sql.ADD_ISSUED, [rows.certificate_row(msgspec.structs.replace(record, issuer_id=number))]
+                    )
             except Duplicate as error:
                 raise AlreadyExists(what="an active", name="issuer") from error
-            return dataclasses.replace(issuer, id=number)
+            return msgspec.structs.replace(issuer, id=number)
 
         added: Issuer = await self._work(work, event)
         return added
@@ -134,7 +137,7 @@ class RelationalStore:
             return True
 
         await self._work(work, event)
-        return dataclasses.replace(issuer, state=IssuerState.ACTIVE)
+        return msgspec.structs.replace(issuer, state=IssuerState.ACTIVE)
 
     # tokens
 
