@@ -73,7 +73,9 @@ def test_a_hello_says_whom_it_calls_and_what_it_speaks() -> None:
     with pytest.raises(ssl.SSLWantReadError):
         client.do_handshake()
     assert hello.read(outgoing.read()) == hello.Hello(server_name=None, protocols=(b"h2", b"http/1.1"))
-    assert all(hello.read(octets[:cut]) is None for cut in range(len(octets)))
+    assert not any(hello.whole(octets[:cut]) for cut in range(len(octets)))
+    assert all(hello.read(octets[:cut]) == hello.UNREADABLE for cut in range(len(octets)))
+    assert hello.whole(octets) and hello.whole(octets + b"more")
     assert hello.read(octets + b"more") == hello.read(octets)
 
 
@@ -82,7 +84,8 @@ def test_no_octets_break_the_reading_of_a_hello(at: int, noise: bytes, dropped: 
     octets = HELLO[:at] + noise + HELLO[at + dropped :]
     for given_octets in (octets, noise):
         read = hello.read(given_octets)
-        assert read is None or read.server_name is None or len(read.server_name) <= 4 * 255
+        assert read.server_name is None or len(read.server_name) <= 4 * 255
+        assert read == hello.UNREADABLE or hello.whole(given_octets)
 
 
 HELLO = client_hello()

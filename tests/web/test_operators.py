@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.support.world import csr
 from tests.web.test_api import Desk, b64, story
 
@@ -220,4 +221,4 @@ def test_an_operator_s_key_is_nobody_else_s() -> None:
 
 def test_a_request_says_who_asks() -> None:
     request = Request(method="GET", target="/", headers={}, body=b"", address="", at=None)  # type: ignore[arg-type]
-    assert request._replace(actor="operator:x").actor == "operator:x"
+    assert replace(request, actor="operator:x").actor == "operator:x"

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import NamedTuple
+
+import msgspec
 
 
-class Request(NamedTuple):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request as a protocol sees it. Header names are in lower case; of a repeated header all values are kept, in order."""
 
     method: str
@@ -32,7 +33,7 @@ class Request(NamedTuple):
         return self.target.partition("?")[0]
 
 
-class Response(NamedTuple):
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """An answer: a whole body, or a stream of pieces that ends when the peer goes away."""
 
     status: int

@@ -1,14 +1,16 @@
 """The status line and the headers of an answer, as octets (RFC 9112 sections 4 and 5), and the names of a request's."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import NamedTuple
+
+import msgspec
 
 from edgeward.errors import InternalError
 from edgeward.model.http import Request, Response
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
+_SECOND = timedelta(seconds=1)
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body."""
 
@@ -22,7 +24,7 @@ KNOWN_NAMES = {
 """Header names as our peers spell them, to save the work of spelling them anew; any other spelling is as good."""
 
 
-class Turn(NamedTuple):
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
 
     request: Request | None
@@ -36,18 +38,34 @@ class Turn(NamedTuple):
     """Whether the peer said itself that it asks nothing more."""
 
 
+def fields(pairs: list[tuple[bytes, bytes]]) -> dict[str, tuple[str, ...]]:
+    """A request's headers: names in lower case, of a repeated one all values in order."""
+    headers: dict[str, tuple[str, ...]] = {
+        KNOWN_NAMES.get(name) or name.lower().decode("latin-1"): (value.decode("latin-1"),) for name, value in pairs
+    }
+    if len(headers) < len(pairs):
+        headers = {}
+        for name, value in pairs:
+            key = name.lower().decode("latin-1")
+            headers[key] = (*headers.get(key, ()), value.decode("latin-1"))
+    return headers
+
+
 class Heads:
     """Makes heads; the Date of one is that of all in its second."""
 
     def __init__(self) -> None:
-        self._dated = (0, "")
+        self._second = datetime.min.replace(tzinfo=UTC)
+        self._date = ""
 
     def head(self, response: Response, at: datetime, *, keep: bool, chunks: bool) -> bytes:
         """The head of `response`. `keep`: the connection goes on after it; `chunks`: the peer reads chunked bodies."""
-        second = int(at.timestamp())
-        if second != self._dated[0]:  # the Date header (RFC 9110 section 6.6.1) is made once a second
-            self._dated = (second, f"Date: {format_datetime(at, usegmt=True)}\r\n")
-        start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._dated[1]
+        if (
+            not self._second <= at < self._second + _SECOND
+        ):  # the Date header (RFC 9110 section 6.6.1) is made once a second
+            self._second = at.replace(microsecond=0)
+            self._date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
+        start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._date
         if response.status in BODILESS:
             body = ""
         elif response.stream is None:

@@ -1,4 +1,4 @@
-"""The first words of a TLS client, read before OpenSSL sees them: which server it calls and which protocols it offers.
+"""The first words of a TLS client: whether they are there, which protocols it offers, and which server it calls.
 
 OpenSSL, as Python offers it, ignores a list of protocols (ALPN) without one of ours, and forgets the server name when a handshake fails.
 Nothing here decides what is sound TLS: a hello that this module cannot read goes to OpenSSL, which answers with the right alert.
@@ -27,21 +27,23 @@ class Hello(NamedTuple):
 UNREADABLE = Hello()
 
 
-def read(octets: bytes) -> Hello | None:
-    """The ClientHello at the start of `octets`; None while more of it must arrive.
-
-    `UNREADABLE` for anything that is not a ClientHello in one record. Bounded work, never raises.
-    """
+def whole(octets: bytes) -> bool:
+    """Whether `octets` begin with a whole ClientHello, or with something else; False while more of it must arrive."""
     if len(octets) < 5:
-        return None if octets[:1] in (b"", b"\x16") else UNREADABLE
-    if octets[0] != _HANDSHAKE:
+        return octets[:1] not in (b"", b"\x16")
+    end = 5 + (octets[3] << 8 | octets[4])
+    return len(octets) >= end or octets[0] != _HANDSHAKE or end > MAX_HELLO
+
+
+def read(octets: bytes) -> Hello:
+    """The ClientHello at the start of `octets`; `UNREADABLE` for anything that is not one, whole and in one record.
+
+    Bounded work, never raises.
+    """
+    if len(octets) < 48 or octets[0] != _HANDSHAKE or octets[5] != _CLIENT_HELLO:
         return UNREADABLE
     end = 5 + int.from_bytes(octets[3:5], "big")
-    if end > MAX_HELLO or end < 48:
-        return UNREADABLE
-    if len(octets) < end:
-        return None
-    if octets[5] != _CLIENT_HELLO or int.from_bytes(octets[6:9], "big") != end - 9:
+    if not 48 <= end <= min(len(octets), MAX_HELLO) or int.from_bytes(octets[6:9], "big") != end - 9:
         return UNREADABLE
     try:
         return _extensions(octets, end)

@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import NoReturn
 
 import httptools
+from msgspec.structs import replace
 
 from edgeward.errors import printable
 from edgeward.model.address import network_of
@@ -321,10 +322,12 @@ class HttpConnection(asyncio.Protocol):
         limits = self._http.limits
         if self._task is not None:
             self._deadline = _NEVER
+        elif self._phase == _HEAD:
+            self._expect(limits.head_seconds)
+        elif self._phase == _BODY:
+            self._expect(limits.body_seconds)
         else:
-            self._expect(
-                (limits.idle_seconds, limits.head_seconds, limits.body_seconds, limits.idle_seconds)[self._phase]
-            )
+            self._expect(limits.idle_seconds)
 
     def check_deadline(self, now: float) -> None:
         """See whether what is waited for is late, `now` on the loop's clock."""
@@ -380,17 +383,11 @@ class HttpConnection(asyncio.Protocol):
         assert self._parser is not None  # noqa: S101  # it is the parser that calls
         limits = self._http.limits
         fields = self._fields
-        octets = len(self._url)
-        headers: dict[str, tuple[str, ...]] = {}
-        for name, value in fields:
-            octets += len(name) + len(value) + 4
-            key = heads.KNOWN_NAMES.get(name) or name.lower().decode("latin-1")
-            one = (value.decode("latin-1"),)
-            headers[key] = headers[key] + one if key in headers else one
-            if octets > limits.head_octets or len(fields) > limits.headers:
-                self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
+        octets = len(self._url) + sum([len(name) + len(value) + 4 for name, value in fields])
+        if octets > limits.head_octets or len(fields) > limits.headers:
+            self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
+        self._headers = headers = heads.fields(fields)
         fields.clear()
-        self._headers = headers
         version = self._parser.get_http_version()
         self._modern = version == "1.1"
         if not self._modern and version != "1.0":
@@ -453,26 +450,25 @@ class HttpConnection(asyncio.Protocol):
         parser = self._parser
         if parser is None or self._phase == _DEAF:
             return
+        http = self._http
         method = parser.get_method().decode("ascii")
-        wished = bool(parser.should_keep_alive())
-        keep = wished and not parser.should_upgrade() and not self._http.closing
-        if len(self._turns) >= self._http.limits.pipeline:
-            keep = False
+        last = not parser.should_keep_alive()
+        keep = not (last or parser.should_upgrade() or http.closing or len(self._turns) >= http.limits.pipeline)
         request = Request(
             method=method,
             target=self._target(method),
             headers=self._headers,
             body=bytes(self._body),
             address=self._address,
-            at=self._http.now(),
+            at=http.now(),
             peer_certificate=self.certificate,
         )
         self._phase = _IDLE if keep else _DEAF
         self._octets = 0
         if not self._served:
             self._served = True
-            self._http.silent.leave(self)
-        self._queue(Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=not wished))
+            http.silent.leave(self)
+        self._queue(Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=last))
 
     def _target(self, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
@@ -531,7 +527,7 @@ class HttpConnection(asyncio.Protocol):
                         self._send(response, turn)
                     else:
                         keep = keep and turn.chunks  # else its end is the end of the connection
-                        await self._send_stream(response, response.stream, turn._replace(keep=keep))
+                        await self._send_stream(response, response.stream, replace(turn, keep=keep))
                     if self._room is not None:
                         await self._room
         finally:

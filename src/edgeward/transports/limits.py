@@ -98,14 +98,17 @@ class WaitingRoom(Generic[Member]):
         """Let `member` in; the member that had to leave for it, or None. Constant time, but for a rare sweep of freed places."""
         same = self._by_address.get(address)
         out = None
-        if same is not None and len(same) >= self._per_address:
-            out = next(iter(same))
-        elif len(self._members) >= self._total:
+        if same is None:
+            self._by_address[address] = {member: None}
+        else:
+            if len(same) >= self._per_address:
+                out = next(iter(same))
+            same[member] = None
+        if out is None and len(self._members) >= self._total:
             out = next(iter(self._members))
+        self._members[member] = address
         if out is not None:
             self.leave(out)
-        self._members[member] = address
-        self._by_address.setdefault(address, {})[member] = None
         return out
 
     def leave(self, member: Member) -> None:

@@ -32,8 +32,15 @@ _PLAIN_HTTP = (
 )
 _WORDLESS = "it finished the handshake and closed the connection without a word"
 
+_ALPN = b"\x08http/1.1"
+"""The protocol above, as a list of protocols names it (RFC 7301 section 3.1)."""
+
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 """A fatal alert as it is sent before any key is agreed (RFC 7301 section 3.2)."""
+
+
+_WARY = 1000
+"""Connections that are looked at before their handshake begins, after one whose client has left in the middle of it."""
 
 
 class Side:
@@ -47,6 +54,8 @@ class Side:
     """Those that are closed here, with something left for the peer to take."""
     lingering: "Deadlines[Connection]"
     """Those that are closed here and have said so."""
+    wary = 0
+    """How many of the next connections are looked at before any work is done for them: their clients may have lost patience."""
 
     def __init__(self, limits: TlsLimits | None) -> None:
         self.limits = limits or TlsLimits()
@@ -60,7 +69,7 @@ class Side:
     def arrived(self, connection: "Connection") -> None:
         """A TCP connection stands."""
 
-    def left(self, connection: "Connection") -> None:
+    def settled(self, connection: "Connection") -> None:
         """A handshake is over, one way or the other."""
 
     def inspect(self, tls: ssl.SSLObject) -> str | None:
@@ -78,8 +87,8 @@ class Side:
 class Connection(asyncio.Transport, asyncio.Protocol):
     """One TLS connection. To the protocol above it is an `asyncio.Transport`; the methods of a protocol are for the loop alone.
 
-    `get_extra_info` knows `peername`, `sockname`, `peer_certificate` (DER or None), `server_name` (SNI), `cipher`, `tls_version`,
-    `alpn` and `ssl_object`.
+    `get_extra_info` knows `peername`, `sockname`, `peer_certificate` (DER or None), `cipher`, `tls_version`, `alpn` and
+    `ssl_object`.
     """
 
     __slots__ = (
@@ -93,7 +102,6 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         "_octets",
         "_outgoing",
         "_paused",
-        "_server_name",
         "_side",
         "_state",
         "_tcp",
@@ -113,7 +121,6 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         self._above = _NOBODY
         self._state = _GREETING
         self.address = ""
-        self._server_name: str | None = None
         self._first = b""
         self._octets = 0
         self._paused = False
@@ -196,28 +203,27 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
     def _greet(self, data: bytes) -> None:
         """Wait for the whole ClientHello, and look at it before OpenSSL does."""
-        first = self._first + data if self._first else data
+        self._first = first = self._first + data if self._first else data
         if first[:1].isupper():  # a method; a TLS record begins with 0x16
             self._tcp.write(_PLAIN_HTTP)
             self._fail("plain-http", "it speaks HTTP without TLS")
+        elif not hello.whole(first):
             return
-        greeting = hello.read(first)
-        if greeting is None:
-            self._first = first
-            return
-        self._first = b""
-        self._server_name = greeting.server_name
-        if greeting.protocols is not None and b"http/1.1" not in greeting.protocols:
+        elif _ALPN not in first and hello.read(first).protocols is not None:
             self._tcp.write(_NO_APPLICATION_PROTOCOL)
             self._fail(
                 "protocol", "it offers protocols (ALPN), and http/1.1 is not among them", "no application protocol"
             )
-            return
-        if tcp.has_left(self._tcp):  # after a long wait for its turn; the work for others is not held up by work for it
+        elif self._side.wary and self._has_left():
             self._fail("closed", "it had closed the connection before its turn came")
-            return
-        self._start()
-        self._feed(first)
+        else:
+            self._start()
+            self._feed(first)
+
+    def _has_left(self) -> bool:
+        """Whether the client did not wait for its turn: the work for others is not held up by work for it."""
+        self._side.wary -= 1
+        return tcp.has_left(self._tcp)
 
     def _shake(self) -> None:
         try:
@@ -229,9 +235,9 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             self._fail("tls", *explain(error))
         else:
             self._flush()
-            self._finish()
+            self._shaken()
 
-    def _finish(self) -> None:
+    def _shaken(self) -> None:
         try:
             why = self._side.inspect(self._tls)
         except Exception as error:  # whatever a verifier says ends this connection and is told to who dials
@@ -253,12 +259,14 @@ class Connection(asyncio.Transport, asyncio.Protocol):
 
     def _settled(self) -> None:
         self._stop_waiting()
-        self._side.left(self)
+        self._side.settled(self)
 
     def _fail(self, code: str, reason: str, alert: str | None = None, received: bool = False) -> None:
         """End an unfinished handshake and report it; what was written before, an alert, goes out first."""
         self._settled()
         failure = self._failure(code, reason, alert, received)
+        if code == "closed":
+            self._side.wary = _WARY
         self._state = _CLOSING
         self._first = b""
         self._close_tcp()
@@ -268,7 +276,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         local = self._tcp.get_extra_info("sockname")
         return HandshakeFailure(
             address=self.address,
-            server_name=self._server_name,
+            server_name=hello.read(self._first).server_name,
             code=code,
             reason=reason,
             alert=alert,
@@ -335,6 +343,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
                 if not plain:
                     self._end()
                     break
+                self._first = b""  # no failure is left to be reported
                 self._above.data_received(plain)
                 if len(plain) < size and not incoming.pending:  # nothing is left: no need to ask
                     break
@@ -430,7 +439,6 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         A socket that is closed with unread octets in it sends a reset, which destroys at the peer what it has not read yet: an alert, or
         the answer to a request whose body was refused. So the end of sending is said first, and what still comes is thrown away unread.
         """
-        self._stop_waiting()
         if self._half_closed or self._ended or self._tcp.is_closing():
             self._tcp.close()
             if not self._tcp.get_write_buffer_size():
@@ -511,8 +519,6 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         match name:
             case "peer_certificate":
                 return self._tls.getpeercert(binary_form=True)
-            case "server_name":
-                return self._server_name
             case "cipher":
                 return self._tls.cipher()
             case "tls_version":

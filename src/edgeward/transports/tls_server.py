@@ -61,7 +61,7 @@ class Listener(Side):
         if out is not None:
             out.put_out("it left its place to newer ones: too many connections had not finished their handshake")
 
-    def left(self, connection: Connection) -> None:
+    def settled(self, connection: Connection) -> None:
         self._waiting.leave(connection)
 
     def inspect(self, tls: ssl.SSLObject) -> str | None:

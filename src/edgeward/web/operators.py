@@ -9,6 +9,8 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from edgeward.errors import BadRequest, EdgewardError, LocalOnly, Misdirected
 from edgeward.model.address import host_of, same_origin
 from edgeward.model.http import Request, Respond, Response
@@ -62,9 +64,9 @@ class Door:
                 raise LocalOnly(what=f"{request.method} {request.path}")
         except EdgewardError as error:
             return problem(error)
-        response = await self._respond(request._replace(actor=f"operator:{record.identity}"))
+        response = await self._respond(replace(request, actor=f"operator:{record.identity}"))
         if response.stream is not None:
-            response = response._replace(stream=self._until(record.not_after, response.stream))
+            response = replace(response, stream=self._until(record.not_after, response.stream))
         return response
 
     def _is_for_us(self, request: Request) -> None:
