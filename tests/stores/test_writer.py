@@ -9,9 +9,10 @@ from edgeward.errors import CertificateRefused, EdgewardError, InternalError
 from edgeward.model import audit
 from edgeward.model.authority import Reason
 from edgeward.stores import sql
+from edgeward.stores import writer as writer_module
 from edgeward.stores.relational import RelationalStore
 from edgeward.stores.sqlite import open_store
-from edgeward.stores.writer import MAX_SEQUELS, Engine, Step, Unit, Writer
+from edgeward.stores.writer import COMPANY, MAX_SEQUELS, Engine, Step, Unit, Writer
 from tests.support.rows import NOON, admission, arrived, enrolled, event, new_issuer, new_record, signed
 
 
@@ -35,6 +36,40 @@ def test_concurrent_writes_share_a_commit() -> None:
         )
         assert seen.count("COMMIT") == 1
         assert seen.count("SAVEPOINT unit") == 5
+        await store.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(("clients", "commits"), [(1, 2), (2, 2), (COMPANY, 1)])
+def test_in_company_a_write_waits_for_others_and_alone_or_in_pairs_it_does_not(
+    clients: int, commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "GATHER", 0.2)  # much longer than a few turns of the loop
+
+    async def story() -> None:
+        store = open_store(":memory:")
+        seen = await _statements(store)
+        await asyncio.gather(*(store.note(event()) for _ in range(clients)))
+        assert seen.count("COMMIT") == 1
+        del seen[:]
+        first = asyncio.create_task(store.note(event()))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await asyncio.gather(first, store.note(event()))
+        assert seen.count("COMMIT") == commits
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_after_company_a_lone_client_soon_waits_no_more() -> None:
+    async def story() -> None:
+        store = open_store(":memory:")
+        await asyncio.gather(*(store.note(event()) for _ in range(10)))
+        for _ in range(10):
+            await store.note(event())
+        assert store._writer._company < COMPANY
         await store.close()
 
     asyncio.run(story())
