@@ -14,7 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeward.errors import InternalError, NotConforming, PolicyRefused, SerialCollision, UsageError
+from edgeward.errors import InternalError, NotConforming, PolicyRefused, SerialCollision, Unreadable, UsageError
 from edgeward.model.audit import first_bad
 from edgeward.pki import conform, csr, parse, tbs
 from edgeward.pki.issue import SERIAL_OCTETS, Grant, Plan, serial_number, sign
@@ -93,7 +93,7 @@ def test_what_an_operator_vouches_for_is_issued_without_the_excess_and_the_plan_
     decided = plan(requested=csr.requested(_greedy()), grant=Grant(identity="edge-1", strict=False))
     assert list(decided.dropped) == EVERYTHING
     asked_for_nothing = plan()
-    assert decided == dataclasses.replace(asked_for_nothing, dropped=decided.dropped)
+    assert decided == asked_for_nothing._replace(dropped=decided.dropped)
 
 
 def test_the_sentence_of_a_refusal_stays_finite() -> None:
@@ -209,7 +209,8 @@ def test_t25_utctime_until_2049_and_generalizedtime_from_2050_on(end: datetime, 
     der = sign(decided, CA_KEY)
     text = end.strftime("%y%m%d%H%M%SZ" if tag == 0x17 else "%Y%m%d%H%M%SZ").encode()
     assert bytes([tag, len(text)]) + text in der
-    assert conform.conform(der, decided, CA_KEY.public_key()).not_valid_after_utc == end
+    conform.conform(der, decided, CA_KEY.public_key())
+    assert load(der).not_valid_after_utc == end
 
 
 # --------------------------------------------------------------------------------------------------------------- serials
@@ -226,7 +227,7 @@ def test_t23_a_serial_is_positive_below_2_to_159_and_of_one_length(octets: bytes
 
 def parse_serial(serial: int) -> bytes:
     """The content octets of a serial as a certificate has them."""
-    der = sign(dataclasses.replace(_PLAN, serial=serial), CA_KEY)
+    der = sign(_PLAN._replace(serial=serial), CA_KEY)
     assert load(der).serial_number == serial
     at = der.index(b"\xa0\x03\x02\x01\x02\x02") + 6
     return der[at + 1 : at + 1 + der[at]]
@@ -339,22 +340,50 @@ _DIFFERENCES: dict[str, tuple[str, Callable[[Plan], Any], str]] = {
 }
 
 
+@pytest.fixture(params=["the first of its kind", "one of many"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the library has taken apart a certificate like this one before."""
+    monkeypatch.setattr(conform, "_understood", set())
+    if request.param == "one of many":
+        conform.conform(sign(_PLAN, CA_KEY), _PLAN)
+
+
+@pytest.mark.usefixtures("kind")
 @pytest.mark.parametrize("difference", _DIFFERENCES)
 def test_t27_conform_sees_and_names_every_single_difference(difference: str) -> None:
     field, change, named = _DIFFERENCES[difference]
-    der = sign(dataclasses.replace(_PLAN, **{field: change(_PLAN)}), CA_KEY)
+    der = sign(_PLAN._replace(**{field: change(_PLAN)}), CA_KEY)
     with pytest.raises(NotConforming) as caught:
         conform.conform(der, _PLAN, CA_KEY.public_key())
     assert caught.value.facts["differences"] == named
 
 
 def test_t27_conform_names_all_differences_together() -> None:
-    other = dataclasses.replace(
-        _PLAN, serial=1, not_after=_PLAN.not_after + timedelta(days=1), extensions=_PLAN.extensions[:-1]
-    )
+    other = _PLAN._replace(serial=1, not_after=_PLAN.not_after + timedelta(days=1), extensions=_PLAN.extensions[:-1])
     with pytest.raises(NotConforming) as caught:
         conform.conform(sign(other, fixed_key(5)), _PLAN, CA_KEY.public_key())
     assert caught.value.facts["differences"] == "serial, notAfter, extensions, signature"
+
+
+@pytest.mark.usefixtures("kind")
+def test_t27_conform_sees_every_changed_octet_of_what_was_signed() -> None:
+    der = sign(_PLAN, CA_KEY)
+    signed = load(der).tbs_certificate_bytes
+    before = der.index(signed)
+    for at in range(before, before + len(signed)):
+        for octet in (der[at] ^ 1, der[at] ^ 0x80):
+            with pytest.raises((NotConforming, Unreadable)):
+                conform.conform(der[:at] + bytes((octet,)) + der[at + 1 :], _PLAN)
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize("node", ["a", "edge-2", "b" * 52, "a.b.c"])
+def test_t27_a_certificate_of_another_node_with_another_key_is_read_by_its_own_plan(node: str) -> None:
+    decided = plan(grant=Grant(identity=node), requested=csr.asked_by_key(fixed_key(11).public_key()))
+    for _ in range(2):
+        conform.conform(sign(decided, CA_KEY), decided)
+    with pytest.raises(NotConforming):
+        conform.conform(sign(decided, CA_KEY), _PLAN)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +412,7 @@ def test_t27_an_old_version_is_a_difference() -> None:
 
 def test_the_same_plan_and_key_give_the_same_octets() -> None:
     assert sign(_PLAN, CA_KEY) == sign(_PLAN, CA_KEY)
-    assert sign(_PLAN, CA_KEY) != sign(dataclasses.replace(_PLAN, serial=SERIAL + 1), CA_KEY)
+    assert sign(_PLAN, CA_KEY) != sign(_PLAN._replace(serial=SERIAL + 1), CA_KEY)
     certificate = load(sign(_PLAN, CA_KEY))
     spki = certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -1,4 +1,9 @@
-"""Reading a signed certificate back and comparing it with its plan, before anyone gets it."""
+"""Reading a signed certificate back and comparing it with its plan, before anyone gets it.
+
+The library reads every certificate. Its numbers and times are compared as values, names, key and extensions as octets in their places.
+What those octets mean is asked once: the first certificate in which they stand is taken apart by the library, object by object, but for
+the texts and identifiers at their ends, which differ in every certificate and mean what they are.
+"""
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -7,64 +12,89 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from edgeward.errors import NotConforming
-from edgeward.pki import keys, parse
+from edgeward.pki import der as encode
+from edgeward.pki import keys, parse, tbs
 from edgeward.pki.issue import Plan
 
-_FIELDS = ("version", "serial", "subject", "notBefore", "notAfter", "public key", "extensions")
+_understood: set[bytes] = set()
+"""Beginnings of subjects and extensions that the library has read as what they were planned to be."""
+
+_MANY = 10_000
+"""So many of them are remembered: a few hundred are in use, two for each length of a node's name."""
 
 
-def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None = None) -> x509.Certificate:
-    """The certificate in `der`, if it says what `plan` says and nothing else.
+def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None = None) -> None:
+    """See that the certificate in `der` says what `plan` says and nothing else.
 
     With `issuer_key` its signature is verified too: for signers outside this process, which might use another key than they were
     asked to. One that signs in this very process was matched with its certificate when it was loaded.
 
     Raises `NotConforming` with every difference: ours is the fault, and the certificate must not leave.
     """
-    certificate, extensions = parse.guarded("signed certificate", lambda: _read(der))
-    actual = (
-        certificate.version,
-        certificate.serial_number,
-        tuple([(attribute.oid, attribute.value) for attribute in certificate.subject]),
-        certificate.not_valid_before_utc,
-        certificate.not_valid_after_utc,
-        # the whole SubjectPublicKeyInfo stands in it, and the extensions, the one other place for it, are compared too
-        plan.spki in der,
-        extensions,
-    )
-    planned = (
-        x509.Version.v3,
-        plan.serial,
-        plan.subject,
-        plan.not_before,
-        plan.not_after,
-        True,
-        [planned.extension for planned in plan.extensions],
-    )
-    differences = [name for name, one, other in zip(_FIELDS, actual, planned, strict=True) if one != other]
-    if not _names_issuer(der, plan.issuer):
-        differences.append("issuer")
-    if issuer_key is not None and not _signed_by(certificate, issuer_key):
-        differences.append("signature")
+    differences = parse.guarded("signed certificate", lambda: _differences(der, plan, issuer_key))
     if differences:
         raise NotConforming(differences=", ".join(differences))
-    return certificate
 
 
-def _read(der: bytes) -> tuple[x509.Certificate, list[x509.Extension[x509.ExtensionType]]]:
+def _differences(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None) -> list[str]:
     certificate = x509.load_der_x509_certificate(der)
-    return certificate, list(certificate.extensions)
+    found = [] if _is_like_others(certificate, der, plan) else _read_otherwise(certificate, der, plan)
+    if issuer_key is not None and not _signed_by(certificate, issuer_key):
+        found.append("signature")
+    return found
 
 
-def _names_issuer(der: bytes, issuer: bytes) -> bool:
-    """Whether `issuer` (a Name, as it stands in the CA's certificate) is what follows version, serial and algorithm in a certificate
-    that the library has read. The octets have to be the same (RFC 5280 section 7.1), so they are compared and not their meaning."""
-    at = 0
-    for _ in range(2):  # Certificate, TBSCertificate
-        at += 2 if der[at + 1] < 0x80 else 2 + (der[at + 1] & 0x7F)
-    for _ in range(3):  # all shorter than 128 octets: [0] version, serialNumber, signature
-        at += 2 + der[at + 1]
-    return der.startswith(issuer, at)
+def _is_like_others(certificate: x509.Certificate, der: bytes, plan: Plan) -> bool:
+    """Whether it is as planned, by octets that were asked about before. Where not, `_read_otherwise` says what there is to say."""
+    return (
+        not plan.name
+        and _understood.issuperset(_beginnings(plan))
+        and certificate.version is x509.Version.v3
+        and certificate.serial_number == plan.serial
+        and certificate.not_valid_before_utc == plan.not_before
+        and certificate.not_valid_after_utc == plan.not_after
+        and _octets_agree(der, plan)
+    )
+
+
+def _octets_agree(der: bytes, plan: Plan) -> bool:
+    """Whether issuer, subject, key and extensions stand in their places as they were planned, and the algorithm twice, in a certificate
+    that the library has read. RFC 5280 sections 4.1.1.2 and 7.1."""
+    at, end = encode.span(der, encode.span(der, 0)[0])
+    at = encode.span(der, encode.span(der, at)[1])[1]  # past version and serial number
+    issuer = encode.span(der, at)[1]
+    if not der.startswith(plan.issuer, issuer) or not der.startswith(der[at:issuer], end):
+        return False
+    subject = encode.span(der, issuer + len(plan.issuer))[1]  # past the validity
+    name = plan.name or tbs.name(plan.subject)
+    return der[subject:end] == tbs.ending(name, plan.spki, [one.encoded for one in plan.extensions])
+
+
+def _read_otherwise(certificate: x509.Certificate, der: bytes, plan: Plan) -> list[str]:
+    """What the library reads otherwise than it was planned. The octets of a certificate without a difference count as understood."""
+    same = {
+        "version": certificate.version is x509.Version.v3,
+        "serial": certificate.serial_number == plan.serial,
+        "subject": tuple([(attribute.oid, attribute.value) for attribute in certificate.subject]) == plan.subject,
+        "notBefore": certificate.not_valid_before_utc == plan.not_before,
+        "notAfter": certificate.not_valid_after_utc == plan.not_after,
+        # the whole SubjectPublicKeyInfo stands in it, and the extensions, the one other place for it, are compared too
+        "public key": plan.spki in der,
+        "extensions": list(certificate.extensions) == [planned.extension for planned in plan.extensions],
+        "issuer": certificate.issuer.public_bytes() == plan.issuer,
+    }
+    differences = [name for name, holds in same.items() if not holds]
+    if not differences and not _octets_agree(der, plan):
+        differences.append("encoding")
+    if not differences:
+        if len(_understood) > _MANY:
+            _understood.clear()
+        _understood.update(_beginnings(plan))
+    return differences
+
+
+def _beginnings(plan: Plan) -> list[bytes]:
+    return [tbs.before_last(plan.subject), *[one.head for one in plan.extensions]]
 
 
 def _signed_by(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:

@@ -1,6 +1,6 @@
 """A certificate request as facts: what was asked, once the request's own signature has been checked. None of it is trusted."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -13,21 +13,20 @@ from edgeward.pki import keys, parse, tbs
 from edgeward.pki.tbs import Subject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requested:
+class Requested(NamedTuple):
     """The facts of a CSR whose signature proves possession of the private key (RFC 2986 section 4.2)."""
 
     public_key: CertificatePublicKeyTypes
     spki: bytes
     """The key as DER SubjectPublicKeyInfo."""
-    request: x509.CertificateSigningRequest | None
+    request: x509.CertificateSigningRequest | None = None
     """None for a key of our own, of which nothing was asked."""
-    subject: x509.Name | None
+    subject: x509.Name | None = None
     """The subject of the request, which the library would take apart anew at every access; None where there is no request, and where
     its octets said that it is the `known` one."""
-    known: Subject | None
+    known: Subject | None = None
     """The subject, where its octets said that it is the one that was expected."""
-    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...] = ()
     """The extensions asked for (PKCS#9 extensionRequest, RFC 2985 section 5.4.2)."""
 
     @property
@@ -38,16 +37,17 @@ class Requested:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unproven:
+class Unproven(NamedTuple):
     """A CSR that was read, with a key that could be certified, and whose signature nobody has checked yet."""
 
-    csr: x509.CertificateSigningRequest
-    key: CertificatePublicKeyTypes
-    spki: bytes
-    subject: x509.Name | None
-    known: Subject | None
-    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+    request: x509.CertificateSigningRequest
+    claimed: Requested
+    """What it comes to once it is proved."""
+
+    @property
+    def spki(self) -> bytes:
+        """The key as DER SubjectPublicKeyInfo."""
+        return self.claimed.spki
 
 
 def read(der: bytes, likely: Subject | None = None) -> Unproven:
@@ -56,34 +56,24 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
 
     `likely` is the subject that it should have: where its octets are just that, nobody need take them apart.
     """
-    csr, extensions, subject = parse.request_fields(der, () if likely is None else tbs.spellings(likely))
-    key = parse.public_key(csr)
+    request, extensions = parse.request_fields(der)
+    known = likely if likely is not None and tbs.stands_in(der, parse.subject_at(der), likely) else None
+    subject = parse.request_subject(request) if known is None else None
+    key = parse.public_key(request)
     weak = keys.weaknesses(key)
     if weak:
         raise UnsupportedKey(why="; ".join(weak))
-    return Unproven(
-        csr=csr,
-        key=key,  # type: ignore[arg-type]  # `weaknesses` lets only kinds pass that sign
-        spki=parse.spki(key),
-        subject=subject,
-        known=likely if subject is None else None,
-        extensions=extensions,
-    )
+    spki = parse.request_spki(der, key)
+    # `weaknesses` lets only kinds pass that sign
+    return Unproven(request, Requested(key, spki, request, subject, known, extensions))  # type: ignore[arg-type]
 
 
 def prove(unproven: Unproven) -> Requested:
     """The facts of a request, its signature verified. Raises `BadProof` when it does not verify: the requester's fault."""
-    csr = unproven.csr
-    if not parse.guarded("certificate request", lambda: _is_signed(csr, unproven.key)):
+    claimed = unproven.claimed
+    if not parse.guarded("certificate request", lambda: _is_signed(unproven.request, claimed.public_key)):
         raise BadProof
-    return Requested(
-        public_key=unproven.key,
-        spki=unproven.spki,
-        request=csr,
-        subject=unproven.subject,
-        known=unproven.known,
-        extensions=unproven.extensions,
-    )
+    return claimed
 
 
 def _is_signed(csr: x509.CertificateSigningRequest, key: CertificatePublicKeyTypes) -> bool:
@@ -110,4 +100,4 @@ def requested(der: bytes) -> Requested:
 
 def asked_by_key(key: CertificatePublicKeyTypes) -> Requested:
     """A request of our own: the key and nothing else. For certificates of the server and the CA, whose key is ours."""
-    return Requested(public_key=key, spki=parse.spki(key), request=None, subject=None, known=None, extensions=())
+    return Requested(key, parse.spki(key))

@@ -1,7 +1,8 @@
 """Writing DER: the dozen encodings that our own structures need, as functions from values to octets.
 
 The library signs and encodes certificates; this is for the containers that it does not write
-(EncryptedPrivateKeyInfo, PKCS#7, PKCS#12) and for the odd extension value. X.690 sections 8 to 11.
+(EncryptedPrivateKeyInfo, PKCS#7, PKCS#12) and for the odd extension value. `span` finds its way in DER that was read already.
+X.690 sections 8 to 11.
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,15 @@ def length(octets: int) -> bytes:
         return bytes((octets,))
     encoded = octets.to_bytes((octets.bit_length() + 7) // 8, "big")
     return bytes((0x80 | len(encoded),)) + encoded
+
+
+def span(octets: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the value at `at` begins and ends, in octets that are known to be DER. X.690 section 8.1.3."""
+    size = octets[at + 1]
+    if size < 0x80:
+        return at + 2, at + 2 + size
+    start = at + 2 + (size & 0x7F)
+    return start, start + int.from_bytes(octets[at + 2 : start], "big")
 
 
 def tlv(tag: int, content: bytes) -> bytes:

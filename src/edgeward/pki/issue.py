@@ -10,6 +10,7 @@ and the plan says what was dropped.
 import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
@@ -48,8 +49,7 @@ class CrossCertified:
         return CrossCertified(subject=certificate.subject, key_identifier=_key_identifier(certificate))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """What evidence entitles its bearer to: one identity, these further names, at most until `not_after`.
 
     `strict`: a request that asks for anything beyond is refused; otherwise the excess is dropped and the plan lists it. `cross`: the
@@ -94,8 +94,7 @@ class Issuing:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(NamedTuple):
     """A certificate decided and not yet signed."""
 
     profile: str
@@ -273,7 +272,7 @@ def _extensions(
         _authority_key_identifier(own if issuer is None else issuer.key_identifier),
         *(() if issuer is None or not issuer.crl_urls else (crl.distribution_points(issuer.crl_urls),)),
     )
-    return (*planned, tbs.extension(x509.SubjectAlternativeName(granted), False)) if granted else planned
+    return (*planned, tbs.subject_alternative_names(granted)) if granted else planned
 
 
 @functools.lru_cache(maxsize=64)

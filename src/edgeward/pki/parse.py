@@ -6,7 +6,7 @@ the Rust core derives from `BaseException`; it is mapped as well, because one ba
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InternalError as OpenSSLError
@@ -122,35 +122,60 @@ def certificate_request(der: bytes) -> x509.CertificateSigningRequest:
 
     Raises `Unreadable` or `TooLarge`: the fault is the requester's. RFC 2986 section 4.
     """
-    return request_fields(der)[0]
+    request = request_fields(der).request
+    request_subject(request)
+    return request
 
 
-def request_fields(
-    der: bytes, likely: tuple[bytes, ...] = ()
-) -> tuple[x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], x509.Name | None]:
-    """Like `certificate_request`, with its extensions and its subject, which the library would parse again at every access. No subject:
-    it is one of the Names (DER) in `likely`, which are sound and so are not read."""
+class RequestFields(NamedTuple):
+    """A certificate request whose fields are readable, but for its subject and its key, which nobody has looked at."""
+
+    request: x509.CertificateSigningRequest
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
+
+
+def request_fields(der: bytes) -> RequestFields:
+    """The certificate request in `der`, without its subject and its key. Raises `Unreadable` or `TooLarge`."""
     _bounded(der, "certificate request", MAX_REQUEST)
 
-    def read() -> tuple[
-        x509.CertificateSigningRequest, tuple[x509.Extension[x509.ExtensionType], ...], x509.Name | None
-    ]:
+    def read() -> RequestFields:
         parsed = x509.load_der_x509_csr(der)
         extensions = tuple(parsed.extensions)
         for extension in extensions:
             _ = extension.value
         _ = parsed.signature, parsed.signature_algorithm_oid
-        subject = None if likely and der.startswith(likely, _subject_at(der)) else parsed.subject
-        if subject is not None:
-            _touch_name(subject)
         for attribute in parsed.attributes:
             _ = attribute.value
-        return parsed, extensions, subject
+        return RequestFields(parsed, extensions)
 
     return guarded("certificate request", read)
 
 
-def _subject_at(der: bytes) -> int:
+def request_subject(request: x509.CertificateSigningRequest) -> x509.Name:
+    """The subject of a request, which the library parses anew at every access. Raises `Unreadable`."""
+
+    def read() -> x509.Name:
+        subject = request.subject
+        _touch_name(subject)
+        return subject
+
+    return guarded("certificate request", read)
+
+
+def request_spki(der: bytes, key: PublicKeyTypes) -> bytes:
+    """The DER SubjectPublicKeyInfo of the `key` that was read from the request in `der`. On P-256 its octets stand there as they should;
+    any other is written anew, because an encoding that can be read need not be the one that DER asks for."""
+    _, at = encode.span(der, subject_at(der))
+    return der[at : at + _P256_SIZE] if der.startswith(_P256, at) else spki(key)
+
+
+_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+"""What a SubjectPublicKeyInfo of a key on P-256 begins with: the lengths, the algorithm (RFC 5480 section 2.1.1), and that the point is
+not compressed. `_P256_SIZE` octets with the point."""
+_P256_SIZE = 91
+
+
+def subject_at(der: bytes) -> int:
     """Where the subject begins in a request that the library has read: inside two SEQUENCEs, behind the version, which is INTEGER 0."""
     inside = 2 if der[1] < 0x80 else 2 + (der[1] & 0x7F)
     length = der[inside + 1]

@@ -24,7 +24,6 @@ Subject = tuple[tuple[x509.ObjectIdentifier, str], ...]
 
 _VERSION_3 = der.explicit(0, der.integer(2))
 _NAME_OIDS = {oid: der.oid(oid.dotted_string) for oid in (x509.NameOID.ORGANIZATION_NAME, x509.NameOID.COMMON_NAME)}
-_KEY_IDENTIFIER = der.sequence(der.oid("2.5.29.14"), der.octet_string(der.octet_string(bytes(20))))[:-20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +74,65 @@ def encode(
         signature.identifier,
         issuer,
         der.sequence(time(validity[0]), time(validity[1])),
-        subject,
-        spki,
-        der.explicit(3, der.sequence(*extensions)),
+        ending(subject, spki, extensions),
     )
 
 
-class Planned(NamedTuple):
-    """An extension that a certificate will have, as a value and as it is encoded."""
+def ending(subject: bytes, spki: bytes, extensions: Iterable[bytes]) -> bytes:
+    """What a TBSCertificate ends with, from the subject on."""
+    return b"".join((subject, spki, der.explicit(3, der.sequence(*extensions))))
 
-    extension: x509.Extension[x509.ExtensionType]
-    encoded: bytes
+
+class Planned(NamedTuple):
+    """An extension that a certificate will have, as a value and as it is encoded: `head`, then `tail`."""
+
+    value: x509.ExtensionType
+    critical: bool
+    head: bytes
+    """The octets that are the same in every certificate whose extension of this kind is as long as this one."""
+    tail: bytes = b""
+    """The octets of what differs between such certificates."""
+
+    @property
+    def encoded(self) -> bytes:
+        """The Extension in DER. RFC 5280 section 4.1."""
+        return self.head + self.tail
+
+    @property
+    def extension(self) -> x509.Extension[x509.ExtensionType]:
+        """The extension as the library reads it."""
+        return x509.Extension(self.value.oid, self.critical, self.value)
 
 
 def name(subject: Subject, kind: int = der.UTF8_STRING) -> bytes:
     """A Name in DER, its values as UTF8String or as another `kind` of string of the same octets. RFC 5280 section 4.1.2.4."""
-    names = []
-    for oid, value in subject:
-        octets = value.encode()
-        names.append(_before_value(oid, len(octets), kind) + octets)
-    return der.tlv(der.SEQUENCE, b"".join(names))
+    return before_last(subject, kind) + subject[-1][1].encode()
 
 
-def spellings(subject: Subject) -> tuple[bytes, bytes]:
-    """`subject` in the two encodings that are in use: as UTF8String (OpenSSL, this project), as PrintableString (Go)."""
-    return name(subject), name(subject, der.PRINTABLE_STRING)
+def before_last(subject: Subject, kind: int = der.UTF8_STRING) -> bytes:
+    """What stands in a Name before the text of its last attribute: the same for all last texts that are as long."""
+    oid, text = subject[-1]
+    return _before_last(subject[:-1], oid, len(text.encode()), kind)
+
+
+@functools.lru_cache(maxsize=256)
+def _before_last(ahead: Subject, oid: x509.ObjectIdentifier, size: int, kind: int) -> bytes:
+    texts = [*((one, text.encode()) for one, text in ahead), (oid, bytes(size))]
+    whole = der.sequence(
+        *[der.tlv(der.SET, der.sequence(_NAME_OIDS[one], der.tlv(kind, octets))) for one, octets in texts]
+    )
+    return whole[: len(whole) - size]
+
+
+def stands_in(octets: bytes, at: int, subject: Subject) -> bool:
+    """Whether the Name that begins at `at` is `subject`, in one of the two encodings that are in use: as PrintableString (Go), as
+    UTF8String (OpenSSL, this project)."""
+    text = subject[-1][1].encode()
+    for kind in (der.PRINTABLE_STRING, der.UTF8_STRING):
+        before = before_last(subject, kind)
+        if octets.startswith(before, at):
+            return octets.startswith(text, at + len(before))
+    return False
 
 
 @functools.lru_cache(maxsize=64)
@@ -112,19 +145,10 @@ def time(moment: datetime) -> bytes:
 
 def key_identifier(spki: bytes) -> bytes:
     """The SHA-1 of the subjectPublicKey bits in a DER SubjectPublicKeyInfo. RFC 5280 section 4.2.1.2, method (1)."""
-    inside, _ = _content(spki, 0)
-    _, bits = _content(spki, inside)  # past the AlgorithmIdentifier
-    start, _ = _content(spki, bits)
+    inside, _ = der.span(spki, 0)
+    _, bits = der.span(spki, inside)  # past the AlgorithmIdentifier
+    start, _ = der.span(spki, bits)
     return hashlib.sha1(spki[start + 1 :], usedforsecurity=False).digest()  # one octet says how many bits are unused
-
-
-def _content(octets: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the DER value at `at` begins and ends."""
-    length = octets[at + 1]
-    if length < 0x80:
-        return at + 2, at + 2 + length
-    start = at + 2 + (length & 0x7F)
-    return start, start + int.from_bytes(octets[at + 2 : start], "big")
 
 
 def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
@@ -132,28 +156,36 @@ def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
     return der.sequence(tbs, signature.identifier, der.bit_string(octets))
 
 
-@functools.lru_cache(maxsize=256)
-def _before_value(oid: x509.ObjectIdentifier, size: int, kind: int) -> bytes:
-    """What stands before a value of `size` octets in a RelativeDistinguishedName of one attribute."""
-    whole = der.tlv(der.SET, der.sequence(_NAME_OIDS[oid], der.tlv(kind, bytes(size))))
-    return whole[: len(whole) - size]
-
-
 def extension(value: x509.ExtensionType, critical: bool) -> Planned:
     """An extension with its octets. RFC 5280 section 4.1.2.9."""
     octets = der.octet_string(value.public_bytes())
-    return Planned(
-        x509.Extension(value.oid, critical, value), der.sequence(_oid(value.oid), _TRUE if critical else b"", octets)
-    )
+    return Planned(value, critical, der.sequence(_oid(value.oid), _TRUE if critical else b"", octets))
 
 
 def subject_key_identifier(identifier: bytes) -> Planned:
-    """The extension that names a certificate's own key: it differs in every one, and is too simple to ask the library for its octets.
-    RFC 5280 section 4.2.1.2."""
-    value = x509.SubjectKeyIdentifier(identifier)
-    if len(identifier) != 20:  # of a CA of somebody else
+    """The extension that names a certificate's own key: it differs in every one. RFC 5280 section 4.2.1.2."""
+    return Planned(x509.SubjectKeyIdentifier(identifier), False, _before_identifier(len(identifier)), identifier)
+
+
+def subject_alternative_names(names: tuple[x509.GeneralName, ...]) -> Planned:
+    """The extension with the names of a certificate's subject. RFC 5280 section 4.2.1.6."""
+    value = x509.SubjectAlternativeName(names)
+    if len(names) != 1 or type(names[0]) is not x509.UniformResourceIdentifier:
         return extension(value, False)
-    return Planned(x509.Extension(value.oid, False, value), _KEY_IDENTIFIER + identifier)
+    uri = names[0].value.encode("ascii")  # the library has seen to that
+    return Planned(value, False, _before_uri(len(uri)), uri)
+
+
+@functools.lru_cache(maxsize=16)
+def _before_identifier(size: int) -> bytes:
+    encoded = extension(x509.SubjectKeyIdentifier(bytes(size)), False).head
+    return encoded[: len(encoded) - size]
+
+
+@functools.lru_cache(maxsize=256)
+def _before_uri(size: int) -> bytes:
+    encoded = extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier("x" * size)]), False).head
+    return encoded[: len(encoded) - size]
 
 
 _TRUE = der.boolean(True)

@@ -242,5 +242,5 @@ def _certify(
         serial=serial_number(secrets.token_bytes(SERIAL_OCTETS)),
     )
     der = sign(plan, key if issuer is None else issuer.key)
-    certificate = conform(der, plan, (key if issuer is None else issuer.key).public_key())
-    return _Issuer(der=der, key=key, facts=Issuing.of(certificate, plan.spki))
+    conform(der, plan, (key if issuer is None else issuer.key).public_key())
+    return _Issuer(der=der, key=key, facts=Issuing.of(x509.load_der_x509_certificate(der), plan.spki))
