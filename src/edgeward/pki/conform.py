@@ -47,8 +47,7 @@ def _differences(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes |
 def _is_like_others(certificate: x509.Certificate, der: bytes, plan: Plan) -> bool:
     """Whether it is as planned, by octets that were asked about before. Where not, `_read_otherwise` says what there is to say."""
     return (
-        not plan.name
-        and _understood.issuperset(_beginnings(plan))
+        _understood.issuperset(_beginnings(plan))
         and certificate.version is x509.Version.v3
         and certificate.serial_number == plan.serial
         and certificate.not_valid_before_utc == plan.not_before
@@ -66,8 +65,7 @@ def _octets_agree(der: bytes, plan: Plan) -> bool:
     if not der.startswith(plan.issuer, issuer) or not der.startswith(der[at:issuer], end):
         return False
     subject = encode.span(der, issuer + len(plan.issuer))[1]  # past the validity
-    name = plan.name or tbs.name(plan.subject)
-    return der[subject:end] == tbs.ending(name, plan.spki, [one.encoded for one in plan.extensions])
+    return der[subject:end] == tbs.ending(plan.name, plan.spki, [one.encoded for one in plan.extensions])
 
 
 def _read_otherwise(certificate: x509.Certificate, der: bytes, plan: Plan) -> list[str]:
@@ -94,7 +92,7 @@ def _read_otherwise(certificate: x509.Certificate, der: bytes, plan: Plan) -> li
 
 
 def _beginnings(plan: Plan) -> list[bytes]:
-    return [tbs.before_last(plan.subject), *[one.head for one in plan.extensions]]
+    return [plan.name.removesuffix(plan.subject[-1][1].encode()), *[one.head for one in plan.extensions]]
 
 
 def _signed_by(certificate: x509.Certificate, key: CertificatePublicKeyTypes) -> bool:

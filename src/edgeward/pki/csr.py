@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from edgeward.errors import BadProof, UnsupportedKey
+from edgeward.pki import der as encode
 from edgeward.pki import keys, parse, tbs
 from edgeward.pki.tbs import Subject
 
@@ -41,6 +42,8 @@ class Unproven(NamedTuple):
     """A CSR that was read, with a key that could be certified, and whose signature nobody has checked yet."""
 
     request: x509.CertificateSigningRequest
+    signed: bytes
+    """The octets that the signature is over: CertificationRequestInfo in DER."""
     claimed: Requested
     """What it comes to once it is proved."""
 
@@ -65,26 +68,26 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
         raise UnsupportedKey(why="; ".join(weak))
     spki = parse.request_spki(der, key)
     # `weaknesses` lets only kinds pass that sign
-    return Unproven(request, Requested(key, spki, request, subject, known, extensions))  # type: ignore[arg-type]
+    claimed = Requested(key, spki, request, subject, known, extensions)  # type: ignore[arg-type]
+    signed = encode.span(der, 0)[0]
+    return Unproven(request, der[signed : encode.span(der, signed)[1]], claimed)
 
 
 def prove(unproven: Unproven) -> Requested:
     """The facts of a request, its signature verified. Raises `BadProof` when it does not verify: the requester's fault."""
-    claimed = unproven.claimed
-    if not parse.guarded("certificate request", lambda: _is_signed(unproven.request, claimed.public_key)):
+    if not parse.guarded("certificate request", lambda: _is_signed(unproven)):
         raise BadProof
-    return claimed
+    return unproven.claimed
 
 
-def _is_signed(csr: x509.CertificateSigningRequest, key: CertificatePublicKeyTypes) -> bool:
-    """Whether the request is signed with its own key. The library reads the key from the request again; where its kind and the
-    algorithm are the usual ones, the key that was read is used."""
-    if csr.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA256 or not isinstance(
-        key, ec.EllipticCurvePublicKey
-    ):
-        return csr.is_signature_valid
+def _is_signed(unproven: Unproven) -> bool:
+    """Whether the request is signed with its own key. The library reads the key from the request again, and writes again what was signed;
+    where key and algorithm are the usual ones, the key that was read is used, and the octets as they came."""
+    request, key = unproven.request, unproven.claimed.public_key
+    if request.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA256 or not keys.is_ec(key):
+        return request.is_signature_valid
     try:
-        key.verify(csr.signature, csr.tbs_certrequest_bytes, _ECDSA_WITH_SHA256)
+        key.verify(request.signature, unproven.signed, _ECDSA_WITH_SHA256)
     except InvalidSignature:
         return False
     return True

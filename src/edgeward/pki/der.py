@@ -32,7 +32,11 @@ def span(octets: bytes, at: int) -> tuple[int, int]:
 def tlv(tag: int, content: bytes) -> bytes:
     """One value with the single identifier octet `tag` (tag numbers over 30 do not occur in what we write)."""
     size = len(content)
-    return (bytes((tag, size)) if size < 0x80 else bytes((tag,)) + length(size)) + content
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    if 0x100 <= size < 0x10000:
+        return bytes((tag, 0x82, size >> 8, size & 0xFF)) + content
+    return bytes((tag,)) + length(size) + content
 
 
 def sequence(*parts: bytes) -> bytes:

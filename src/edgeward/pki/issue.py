@@ -103,13 +103,13 @@ class Plan(NamedTuple):
     issuer: bytes
     """DER of the issuer's Name, as it stands in the CA's certificate."""
     subject: Subject
+    name: bytes
+    """DER of the subject: our encoding, or somebody else's where it is taken over."""
     not_before: datetime
     not_after: datetime
     public_key: CertificatePublicKeyTypes
     spki: bytes
     extensions: tuple[Planned, ...]
-    name: bytes = b""
-    """DER of the subject, where it is taken over from elsewhere; empty: the encoding of `subject`."""
     dropped: tuple[str, ...] = ()
     """What the request asked for and does not get, in words."""
 
@@ -178,7 +178,7 @@ def decide(
         public_key=requested.public_key,
         spki=requested.spki,
         extensions=_extensions(profile, algorithm, requested, granted, grant.cross, issuer),
-        name=b"" if grant.cross is None else grant.cross.subject.public_bytes(),
+        name=tbs.name(subject) if grant.cross is None else grant.cross.subject.public_bytes(),
         dropped=tuple(excess),
     )
 
@@ -288,7 +288,7 @@ def sign(plan: Plan, key: CertificateIssuerPrivateKeyTypes) -> bytes:
         signature=scheme,
         issuer=plan.issuer,
         validity=(plan.not_before, plan.not_after),
-        subject=plan.name or tbs.name(plan.subject),
+        subject=plan.name,
         spki=plan.spki,
         extensions=[planned.encoded for planned in plan.extensions],
     )

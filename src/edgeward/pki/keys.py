@@ -6,6 +6,7 @@ The checks are those of the CA/Browser Forum's Baseline Requirements 6.1.1.3 tha
 
 import functools
 import math
+from typing import TypeGuard
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
@@ -52,6 +53,11 @@ def _family(kind: type) -> str | None:
     if issubclass(kind, rsa.RSAPublicKey):
         return "rsa"
     return next((name for each, name in _OTHER if issubclass(kind, each)), "unsupported")
+
+
+def is_ec(key: PublicKeyTypes) -> TypeGuard[ec.EllipticCurvePublicKey]:
+    """Whether `key` is on an elliptic curve, for ECDSA."""
+    return _family(type(key)) is None
 
 
 def issuer_key(key: PrivateKeyTypes) -> CertificateIssuerPrivateKeyTypes:

@@ -7,9 +7,10 @@ is written here is read back by the library in `pki.conform`.
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from cryptography import x509
@@ -84,39 +85,32 @@ def ending(subject: bytes, spki: bytes, extensions: Iterable[bytes]) -> bytes:
 
 
 class Planned(NamedTuple):
-    """An extension that a certificate will have, as a value and as it is encoded: `head`, then `tail`."""
+    """An extension that a certificate will have, as the library reads it and as it is encoded."""
 
-    value: x509.ExtensionType
+    value: Callable[[], x509.ExtensionType]
     critical: bool
+    encoded: bytes
+    """The Extension in DER. RFC 5280 section 4.1."""
     head: bytes
-    """The octets that are the same in every certificate whose extension of this kind is as long as this one."""
-    tail: bytes = b""
-    """The octets of what differs between such certificates."""
-
-    @property
-    def encoded(self) -> bytes:
-        """The Extension in DER. RFC 5280 section 4.1."""
-        return self.head + self.tail
+    """What it begins with, up to what differs between certificates whose extension of this kind is as long."""
 
     @property
     def extension(self) -> x509.Extension[x509.ExtensionType]:
         """The extension as the library reads it."""
-        return x509.Extension(self.value.oid, self.critical, self.value)
+        value = self.value()
+        return x509.Extension(value.oid, self.critical, value)
 
 
 def name(subject: Subject, kind: int = der.UTF8_STRING) -> bytes:
     """A Name in DER, its values as UTF8String or as another `kind` of string of the same octets. RFC 5280 section 4.1.2.4."""
-    return before_last(subject, kind) + subject[-1][1].encode()
-
-
-def before_last(subject: Subject, kind: int = der.UTF8_STRING) -> bytes:
-    """What stands in a Name before the text of its last attribute: the same for all last texts that are as long."""
     oid, text = subject[-1]
-    return _before_last(subject[:-1], oid, len(text.encode()), kind)
+    octets = text.encode()
+    return _before_last(subject[:-1], oid, len(octets), kind) + octets
 
 
 @functools.lru_cache(maxsize=256)
 def _before_last(ahead: Subject, oid: x509.ObjectIdentifier, size: int, kind: int) -> bytes:
+    """What stands in a Name before the text, of `size` octets, of its last attribute."""
     texts = [*((one, text.encode()) for one, text in ahead), (oid, bytes(size))]
     whole = der.sequence(
         *[der.tlv(der.SET, der.sequence(_NAME_OIDS[one], der.tlv(kind, octets))) for one, octets in texts]
@@ -127,12 +121,7 @@ def _before_last(ahead: Subject, oid: x509.ObjectIdentifier, size: int, kind: in
 def stands_in(octets: bytes, at: int, subject: Subject) -> bool:
     """Whether the Name that begins at `at` is `subject`, in one of the two encodings that are in use: as PrintableString (Go), as
     UTF8String (OpenSSL, this project)."""
-    text = subject[-1][1].encode()
-    for kind in (der.PRINTABLE_STRING, der.UTF8_STRING):
-        before = before_last(subject, kind)
-        if octets.startswith(before, at):
-            return octets.startswith(text, at + len(before))
-    return False
+    return octets.startswith(name(subject, der.PRINTABLE_STRING), at) or octets.startswith(name(subject), at)
 
 
 @functools.lru_cache(maxsize=64)
@@ -159,21 +148,23 @@ def certificate(tbs: bytes, signature: Scheme, octets: bytes) -> bytes:
 def extension(value: x509.ExtensionType, critical: bool) -> Planned:
     """An extension with its octets. RFC 5280 section 4.1.2.9."""
     octets = der.octet_string(value.public_bytes())
-    return Planned(value, critical, der.sequence(_oid(value.oid), _TRUE if critical else b"", octets))
+    encoded = der.sequence(_oid(value.oid), _TRUE if critical else b"", octets)
+    return Planned(lambda: value, critical, encoded, encoded)
 
 
 def subject_key_identifier(identifier: bytes) -> Planned:
     """The extension that names a certificate's own key: it differs in every one. RFC 5280 section 4.2.1.2."""
-    return Planned(x509.SubjectKeyIdentifier(identifier), False, _before_identifier(len(identifier)), identifier)
+    head = _before_identifier(len(identifier))
+    return Planned(partial(x509.SubjectKeyIdentifier, identifier), False, head + identifier, head)
 
 
 def subject_alternative_names(names: tuple[x509.GeneralName, ...]) -> Planned:
     """The extension with the names of a certificate's subject. RFC 5280 section 4.2.1.6."""
-    value = x509.SubjectAlternativeName(names)
     if len(names) != 1 or type(names[0]) is not x509.UniformResourceIdentifier:
-        return extension(value, False)
+        return extension(x509.SubjectAlternativeName(names), False)
     uri = names[0].value.encode("ascii")  # the library has seen to that
-    return Planned(value, False, _before_uri(len(uri)), uri)
+    head = _before_uri(len(uri))
+    return Planned(partial(x509.SubjectAlternativeName, names), False, head + uri, head)
 
 
 @functools.lru_cache(maxsize=16)
