@@ -10,7 +10,6 @@ from edgeward.errors import InternalError
 from edgeward.model.http import Request, Response
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n" for s in HTTPStatus}
-_SECOND = timedelta(seconds=1)
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body."""
 
@@ -27,12 +26,11 @@ KNOWN_NAMES = {
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
 
-    request: Request | None
-    answer: Response | None
-    keep: bool
+    asked: Request | Response
+    keep: bool = False
     """Whether the connection goes on after it."""
-    method: str
-    chunks: bool
+    method: str = ""
+    chunks: bool = True
     """Whether the peer reads chunked bodies: HTTP/1.1."""
     last: bool = False
     """Whether the peer said itself that it asks nothing more."""
@@ -55,15 +53,14 @@ class Heads:
     """Makes heads; the Date of one is that of all in its second."""
 
     def __init__(self) -> None:
-        self._second = datetime.min.replace(tzinfo=UTC)
+        self._since = self._until = datetime.min.replace(tzinfo=UTC)
         self._date = ""
 
     def head(self, response: Response, at: datetime, *, keep: bool, chunks: bool) -> bytes:
         """The head of `response`. `keep`: the connection goes on after it; `chunks`: the peer reads chunked bodies."""
-        if (
-            not self._second <= at < self._second + _SECOND
-        ):  # the Date header (RFC 9110 section 6.6.1) is made once a second
-            self._second = at.replace(microsecond=0)
+        if not self._since <= at < self._until:  # the Date header (RFC 9110 section 6.6.1) is made once a second
+            self._since = at.replace(microsecond=0)
+            self._until = self._since + timedelta(seconds=1)
             self._date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
         start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._date
         if response.status in BODILESS:

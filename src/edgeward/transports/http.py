@@ -115,7 +115,7 @@ class Http:
 
     def head(self, response: Response, turn: Turn) -> bytes:
         """The status line and the headers of an answer."""
-        at = turn.request.at if turn.request is not None else self.now()
+        at = turn.asked.at if isinstance(turn.asked, Request) else self.now()
         return self._heads.head(response, at, keep=turn.keep, chunks=turn.chunks)
 
     def cut_peers(self, fingerprints: Collection[bytes]) -> None:
@@ -166,6 +166,7 @@ class HttpConnection(asyncio.Protocol):
         "_address",
         "_admission",
         "_body",
+        "_carried",
         "_deadline",
         "_fields",
         "_half_closed",
@@ -196,6 +197,9 @@ class HttpConnection(asyncio.Protocol):
         self._parser: httptools.HttpRequestParser | None = None
         self._phase = _IDLE
         self._octets = 0
+        """In the pieces since the one that ended the last request."""
+        self._carried = 0
+        """In those before; the last of them may hold the beginning of this request."""
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, tuple[str, ...]] = {}
@@ -285,7 +289,8 @@ class HttpConnection(asyncio.Protocol):
         self._turns.clear()
         self._http.open.discard(self)
         self._http.kept.leave(self)
-        self._http.silent.leave(self)
+        if not self._served:
+            self._http.silent.leave(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -383,8 +388,8 @@ class HttpConnection(asyncio.Protocol):
         assert self._parser is not None  # noqa: S101  # it is the parser that calls
         limits = self._http.limits
         fields = self._fields
-        octets = len(self._url) + sum([len(name) + len(value) + 4 for name, value in fields])
-        if octets > limits.head_octets or len(fields) > limits.headers:
+        crowded = self._carried + self._octets > limits.head_octets and self._head_octets() > limits.head_octets
+        if crowded or len(fields) > limits.headers:
             self._stop(431, f"the headers are larger than {limits.head_octets} bytes or more than {limits.headers}")
         self._headers = headers = heads.fields(fields)
         fields.clear()
@@ -399,6 +404,9 @@ class HttpConnection(asyncio.Protocol):
         if "expect" in headers:
             self._expectation(headers["expect"])
         self._phase = _BODY
+
+    def _head_octets(self) -> int:
+        return len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._fields)
 
     def _check_length(self, length: tuple[str, ...] | None, coding: tuple[str, ...] | None) -> None:
         """Refuse a body whose length can be read in two ways, is not a number, or is too large."""
@@ -442,7 +450,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if refusal is not None and self._phase != _DEAF:
             self._phase = _DEAF
-            self._queue(Turn(request=None, answer=refusal, keep=False, method="", chunks=True))
+            self._queue(Turn(asked=refusal))
         transport.resume_reading()
 
     def on_message_complete(self) -> None:
@@ -453,10 +461,11 @@ class HttpConnection(asyncio.Protocol):
         http = self._http
         method = parser.get_method().decode("ascii")
         last = not parser.should_keep_alive()
+        url = self._url
         keep = not (last or parser.should_upgrade() or http.closing or len(self._turns) >= http.limits.pipeline)
         request = Request(
             method=method,
-            target=self._target(method),
+            target=url.decode("latin-1") if url[:1] == b"/" else self._target(url, method),
             headers=self._headers,
             body=bytes(self._body),
             address=self._address,
@@ -464,16 +473,16 @@ class HttpConnection(asyncio.Protocol):
             peer_certificate=self.certificate,
         )
         self._phase = _IDLE if keep else _DEAF
+        self._carried = self._octets
         self._octets = 0
         if not self._served:
             self._served = True
             http.silent.leave(self)
-        self._queue(Turn(request=request, answer=None, keep=keep, method=method, chunks=self._modern, last=last))
+        self._queue(Turn(asked=request, keep=keep, method=method, chunks=self._modern, last=last))
 
-    def _target(self, method: str) -> str:
+    def _target(self, url: bytes, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
-        url = self._url
-        if url[:1] == b"/" or url == b"*" or method == "CONNECT":
+        if url == b"*" or method == "CONNECT":
             return url.decode("latin-1")
         try:
             parsed = httptools.parse_url(url)
@@ -503,8 +512,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer what was not read whole, in its turn, and read no more."""
         self._phase = _DEAF
         self._http.turned_away(self._address, status, sentence)
-        answer = text(status, sentence + "\n", *headers)
-        self._queue(Turn(request=None, answer=answer, keep=False, method="", chunks=True))
+        self._queue(Turn(asked=text(status, sentence + "\n", *headers)))
 
     def _queue(self, turn: Turn) -> None:
         self._turns.append(turn)
@@ -518,24 +526,21 @@ class HttpConnection(asyncio.Protocol):
         try:
             while self._turns and keep:
                 turn = self._turns.pop(0)
-                keep = turn.keep
-                response = turn.answer
-                if turn.request is not None:
-                    response = await self._http.answer(turn.request, self._network)
-                if response is not None:
-                    if response.stream is None:
-                        self._send(response, turn)
-                    else:
-                        keep = keep and turn.chunks  # else its end is the end of the connection
-                        await self._send_stream(response, response.stream, replace(turn, keep=keep))
-                    if self._room is not None:
-                        await self._room
+                keep, asked = turn.keep, turn.asked
+                response = await self._http.answer(asked, self._network) if isinstance(asked, Request) else asked
+                if response.stream is None:
+                    self._send(response, turn)
+                else:
+                    keep = keep and turn.chunks  # else its end is the end of the connection
+                    await self._send_stream(response, response.stream, replace(turn, keep=keep))
+                if self._room is not None:
+                    await self._room
         finally:
             self._task = None
             if self._transport is not None:
                 if keep and self._phase != _DEAF and not (self._leaving or self._http.closing):
                     self._rest()
-                else:
+                elif not self._transport.is_closing():
                     self._hang_up(self._transport)
 
     def _hang_up(self, transport: asyncio.Transport) -> None:

@@ -179,7 +179,8 @@ class Connection(asyncio.Transport, asyncio.Protocol):
         elif self._state == _OPEN and not self._ended:
             self._unused()
         self._state = _CLOSED
-        self._stop_waiting()
+        if self._waits is not None:
+            self._stop_waiting()
         above, self._above = self._above, _NOBODY  # breaks the circle between the two
         above.connection_lost(self._error or exc)
 

@@ -160,7 +160,9 @@ def _node(request: Request) -> str:
 
 def _only(request: Request, name: str) -> str:
     """The value of a header that may be there once."""
-    values = request.headers.get(name, ())
+    values = request.headers.get(name)
+    if values is None:
+        return ""
     if len(values) > 1:
         raise BadRequest(why=f"the header {name} is there {len(values)} times")
-    return values[0].strip(" \t") if values else ""
+    return values[0].strip(" \t")
