@@ -12,6 +12,7 @@ from edgeward.errors import (
     CertificateRefused,
     Conflict,
     EdgewardError,
+    InternalError,
     NodeBlocked,
     NodeHasCertificate,
     OperatorRefused,
@@ -82,13 +83,13 @@ class RelationalStore:
     async def swap_setting(self, name: str, value: str, expected: str | None, event: Event) -> bool:
         """Put a setting if it is still what was expected (None: not there)."""
 
-        def overtaken() -> EdgewardError:
+        def overtaken(_step: Step) -> EdgewardError:
             return Conflict(what=f"the setting {name} was changed by another replica")
 
         row = {"name": name, "value": value, "expected": expected}
         statement = sql.NEW_SETTING if expected is None else sql.SWAP_SETTING
         try:
-            await self._writer.submit(Unit(steps=(Step(statement, row, overtaken),), events=(event,)))
+            await self._writer.submit(Unit(steps=(Step(statement, row),), refused=overtaken, events=(event,)))
         except Conflict:
             return False
         return True
@@ -167,13 +168,13 @@ class RelationalStore:
     async def add_token(self, token: Token, event: Event, operator: str = "") -> None:
         """Add a token. `AlreadyExists` when its key id is taken, `OperatorRefused` when its maker has no valid certificate any more."""
 
-        def refused() -> EdgewardError:
+        def refused(_step: Step) -> EdgewardError:
             if operator:
                 return OperatorRefused(why="it was revoked just now")
             return AlreadyExists(what="token", name=token.key_id)
 
         row = rows.token_row(token) | {"operator": operator, "at": milliseconds(token.created_at)}
-        await self._writer.submit(Unit(steps=(Step(sql.ADD_TOKEN, row, refused),), events=(event,)))
+        await self._writer.submit(Unit(steps=(Step(sql.ADD_TOKEN, row),), refused=refused, events=(event,)))
 
     async def revoke_token(self, key_id: str, at: datetime, event: Event) -> bool:
         """Take a token back; False when there is nothing to take back."""
@@ -194,67 +195,69 @@ class RelationalStore:
         def then() -> Sequel:
             signed = sign()
             if isinstance(signed, Signed):
-                return Sequel((_issue_step(signed, record.planned_at),), (signed.event,), None)
+                return Sequel(steps=(_issue(signed, record.planned_at),), events=(signed.event,))
             row = {"issuer_id": record.issuer_id, "serial": record.serial, "at": milliseconds(record.planned_at)}
             steps = [Step(sql.ABANDON, row)]
             if admission is not None and admission.use is not None:
                 steps.append(Step(sql.GIVE_BACK, {"key_id": admission.use.key_id}))
-            return Sequel(tuple(steps), (signed.event,), signed.error)
+            return Sequel(steps=steps, events=(signed.event,), error=signed.error)
 
-        await self._writer.submit(self._plan(record, admission, event)._replace(then=then))
+        await self._writer.submit(self._plan(record, admission, event, then))
 
     async def plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None = None) -> None:
         """Write a planned row under its conditions, or nothing."""
         await self._writer.submit(self._plan(record, admission, event))
 
-    def _plan(self, record: CertificateRecord, admission: Admission | None, event: Event | None) -> Unit:
-        steps = [] if admission is None else _admission_steps(record, admission)
-
-        def refused() -> EdgewardError:
-            if admission is not None and admission.new_name_only:
-                return NodeHasCertificate(node=record.identity)
-            return SerialCollision(serial=record.serial)
-
+    def _plan(
+        self,
+        record: CertificateRecord,
+        admission: Admission | None,
+        event: Event | None,
+        then: Callable[[], Sequel] | None = None,
+    ) -> Unit:
         row = rows.certificate_row(record)
         row["new_name_only"] = int(admission is not None and admission.new_name_only)
         row["replica"] = self._replicas.name
-        steps.append(Step(sql.PLAN, row, refused))
+        steps = [] if admission is None else _admit(record, admission)
+        steps.append(Step(sql.PLAN, row))
         if admission is not None and admission.use is not None:
             use = admission.use
             row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
             row["serial"] = use.serial
             steps.append(Step(sql.RECORD_USE, row))
-        return Unit(steps=tuple(steps), events=() if event is None else (event,))
+        return Unit(
+            steps=steps,
+            refused=lambda step: _refusal(step, record, admission),
+            events=() if event is None else (event,),
+            then=then,
+        )
 
     async def issue(self, signed: Signed, at: datetime) -> None:
         """planned -> issued."""
-        await self._writer.submit(Unit(steps=(_issue_step(signed, at),), events=(signed.event,)))
+        await self._writer.submit(Unit(steps=(_issue(signed, at),), refused=_overtaken, events=(signed.event,)))
 
     async def adopt(self, record: CertificateRecord, event: Event) -> None:
         """Write the issued row of a certificate that another cloud made, under its conditions, or nothing."""
-
-        def refused() -> EdgewardError:
-            return NodeHasCertificate(node=record.identity)
-
-        steps = _admission_steps(record, Admission(at=record.planned_at))
-        steps.append(Step(sql.ADOPT, rows.certificate_row(record), refused))
-        await self._writer.submit(Unit(steps=tuple(steps), events=(event,)))
+        admission = Admission(at=record.planned_at)
+        steps = [*_admit(record, admission), Step(sql.ADOPT, rows.certificate_row(record))]
+        await self._writer.submit(
+            Unit(steps=steps, refused=lambda step: _refusal(step, record, admission), events=(event,))
+        )
 
     async def plan_many(self, records: Sequence[CertificateRecord]) -> None:
         """Write planned rows without conditions, all or none."""
 
-        def taken() -> EdgewardError:
+        def taken(_step: Step) -> EdgewardError:
             return SerialCollision(serial=f"one of {len(records)}")
 
         more = {"new_name_only": 0, "replica": self._replicas.name}
-        steps = [Step(sql.PLAN, {**rows.certificate_row(one), **more}, taken) for one in records]
-        await self._writer.submit(Unit(steps=tuple(steps)))
+        steps = [Step(sql.PLAN, {**rows.certificate_row(one), **more}) for one in records]
+        await self._writer.submit(Unit(steps=steps, refused=taken))
 
     async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
         """planned -> issued, all or none."""
-
-        steps = tuple([_issue_step(one, at) for one in issued])
-        await self._writer.submit(Unit(steps=steps, events=tuple([one.event for one in issued])))
+        steps = [_issue(one, at) for one in issued]
+        await self._writer.submit(Unit(steps=steps, refused=_overtaken, events=[one.event for one in issued]))
 
     async def planned(self) -> Sequence[CertificateRecord]:
         """Rows of this replica that were planned and never signed, or signed and never recorded as issued."""
@@ -422,43 +425,48 @@ class RelationalStore:
         return [rows.audit_record(row) for row in found]
 
 
-def _issue_step(signed: Signed, at: datetime) -> Step:
-    def overtaken() -> EdgewardError:
-        return Conflict(what=f"certificate {signed.serial} is not planned any more")
-
+def _issue(signed: Signed, at: datetime) -> Step:
     row = {"issuer_id": signed.issuer_id, "serial": signed.serial, "der": signed.der, "at": milliseconds(at)}
     row["fingerprint"] = hashlib.sha256(signed.der).digest()
-    return Step(sql.ISSUE, row, overtaken)
+    return Step(sql.ISSUE, row)
 
 
-def _admission_steps(record: CertificateRecord, admission: Admission) -> list[Step]:
+def _overtaken(step: Step) -> EdgewardError:
+    return Conflict(what=f"certificate {step.row['serial']} is not planned any more")
+
+
+def _admit(record: CertificateRecord, admission: Admission) -> list[Step]:
+    """The conditions for a row, each of them a step that changes one row where it holds."""
     at = milliseconds(admission.at)
     steps = []
     if admission.use is not None:
-        use = admission.use
-
-        def spent() -> EdgewardError:
-            return TokenSpent(uses="all") if admission.uses is None else TokenSpent(uses=admission.uses)
-
-        steps.append(Step(sql.SPEND, {"key_id": use.key_id, "at": at}, spent))
-
-    def blocked() -> EdgewardError:
-        return NodeBlocked(node=record.identity, why="it was revoked")
-
+        steps.append(Step(sql.SPEND, {"key_id": admission.use.key_id, "at": at}))
     device = {"identity": record.identity, "at": at, "unblock": int(admission.unblock)}
-    steps.append(Step(sql.ADMIT_DEVICE, device, blocked))
+    steps.append(Step(sql.ADMIT_DEVICE, device))
     if admission.supersedes is not None:
-
-        def gone() -> EdgewardError:
-            return Conflict(what=f"certificate {admission.supersedes} gives way no more")
-
         row = {"serial": admission.supersedes, "identity": record.identity, "at": at}
-        steps.append(Step(sql.SUPERSEDE_UNCONNECTED, row, gone))
+        steps.append(Step(sql.SUPERSEDE_UNCONNECTED, row))
     if admission.renews is not None:
-
-        def revoked() -> EdgewardError:
-            return CertificateRefused(why="it was revoked just now")
-
-        row = {"serial": admission.renews, "identity": record.identity}
-        steps.append(Step(sql.HOLD_RENEWED, row, revoked))
+        steps.append(Step(sql.HOLD_RENEWED, {"serial": admission.renews, "identity": record.identity}))
     return steps
+
+
+def _refusal(step: Step, record: CertificateRecord, admission: Admission | None) -> EdgewardError:
+    """Why a certificate is not planned or adopted: the step that changed nothing says it."""
+    match step.statement:
+        case sql.SPEND:
+            return TokenSpent(uses="all" if admission is None or admission.uses is None else admission.uses)
+        case sql.ADMIT_DEVICE:
+            return NodeBlocked(node=record.identity, why="it was revoked")
+        case sql.SUPERSEDE_UNCONNECTED:
+            return Conflict(what=f"certificate {step.row['serial']} gives way no more")
+        case sql.HOLD_RENEWED:
+            return CertificateRefused(why="it was revoked just now")
+        case sql.PLAN if admission is None or not admission.new_name_only:
+            return SerialCollision(serial=record.serial)
+        case sql.PLAN | sql.ADOPT:
+            return NodeHasCertificate(node=record.identity)
+        case sql.ISSUE:
+            return _overtaken(step)
+        case _:
+            return InternalError(problem=f"a row that nothing speaks against was not written: {step.statement}")

@@ -94,7 +94,7 @@ class RelationalReplicas:
 
     async def hold(self, sessions: Sequence[Held]) -> None:
         """Record sessions again."""
-        steps = tuple(
+        steps = [
             Step(
                 sql_replicas.HOLD,
                 {
@@ -106,5 +106,5 @@ class RelationalReplicas:
                 },
             )
             for one in sessions
-        )
+        ]
         await self._writer.submit(Unit(steps=steps))

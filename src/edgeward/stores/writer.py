@@ -16,12 +16,13 @@ A database across a network gets the whole transaction in the thread.
 
 import asyncio
 import contextlib
-import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from edgeward.errors import EdgewardError, InternalError, StoreUnavailable
 from edgeward.model import audit
@@ -82,40 +83,35 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-class Step(NamedTuple):
-    """One statement that must change exactly one row; otherwise `refused()` is what the caller is told. None: any number will do."""
+class Step(msgspec.Struct, frozen=True):
+    """One statement, and its parameters."""
 
     statement: str
     row: Parameters
-    refused: Callable[[], EdgewardError] | None = None
 
 
-class Unit(NamedTuple):
-    """A write that happens whole or not at all. `work` runs after the steps and gives the result; `events` of a unit with `work` are
+class Unit(msgspec.Struct, frozen=True, kw_only=True):
+    """A write that happens whole or not at all. Each of its steps must change exactly one row; of one that does not, `refused` says what
+    the caller is told. None: any number will do. `work` runs after the steps and gives the result; `events` of a unit with `work` are
     recorded only if it returns something true. `then` is called when the steps of every unit in the transaction have held, and says how the
     unit goes on in the same transaction; it is called again if that is run again."""
 
-    steps: tuple[Step, ...] = ()
-    events: tuple[audit.Event, ...] = ()
+    steps: Sequence[Step] = ()
+    refused: Callable[[Step], EdgewardError] | None = None
+    events: Sequence[audit.Event] = ()
     work: Callable[[Engine], Any] | None = None
     then: Callable[[], "Sequel"] | None = None
 
 
-class Sequel(NamedTuple):
-    """The second half of a unit: further steps and events, and what the caller gets when all of it is durable; an exception is raised."""
+class Sequel(msgspec.Struct, frozen=True, kw_only=True):
+    """The second half of a unit: further steps and events. `error`: what its caller has raised when all of it is durable."""
 
-    steps: tuple[Step, ...]
-    events: tuple[audit.Event, ...]
-    result: Any
-
-
-class _Told(NamedTuple):
-    """What a unit that was written says of itself: its caller gets it, or has it raised."""
-
-    result: Any
+    steps: Sequence[Step]
+    events: Sequence[audit.Event]
+    error: Exception | None = None
 
 
-class _Ticket(NamedTuple):
+class _Ticket(msgspec.Struct, frozen=True):
     unit: Unit
     answer: asyncio.Future[Any]
 
@@ -136,16 +132,16 @@ class Writer:
         self._pace = 0.0  # seconds that a commit takes, the recent ones counting most
         self._company = 0  # units of the largest transaction of late: one less for each since
 
-    async def submit(self, unit: Unit) -> Any:
+    def submit(self, unit: Unit) -> asyncio.Future[Any]:
         """Do `unit`, durably. Returns what its work returned. Raises its refusal, or `StoreUnavailable`."""
         if self._closed:
             raise InternalError(problem="a write after the store was closed")
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(unit, loop.create_future())
-        self._waiting.append(ticket)
+        answer = loop.create_future()
+        self._waiting.append(_Ticket(unit, answer))
         if self._writing is None:
             self._writing = loop.create_task(self._write())
-        return await ticket.answer
+        return answer
 
     async def close(self) -> None:
         """Finish what is queued, then let go of the database. Idempotent."""
@@ -182,12 +178,12 @@ class Writer:
         return self._engine.local and self._pace < QUICK
 
     async def _transaction(self, units: list[Unit]) -> list[Any]:
-        """Run and commit the units, each part where it blocks nobody."""
+        """Run and commit the units, each part where it blocks nobody. The result of each, or the exception it ends with."""
         loop = asyncio.get_running_loop()
         if not self._engine.local:
             return await loop.run_in_executor(self._thread, self._run_and_commit, units)
         results = self._run(units)
-        if all(isinstance(result, BaseException) for result in results):
+        if _all_failed(results):
             return results
         began = time.perf_counter()
         failure = self._commit() if self._quick else await loop.run_in_executor(self._thread, self._commit)
@@ -200,7 +196,7 @@ class Writer:
             results = self._run(units)
             if all(isinstance(result, Lost) for result in results):
                 continue
-            if all(isinstance(result, BaseException) for result in results):
+            if _all_failed(results):
                 return results
             failure = self._commit()
             if not isinstance(failure, Lost):
@@ -223,7 +219,7 @@ class Writer:
     def _run(self, units: list[Unit]) -> list[Any]:
         """Run the statements of every unit in an open transaction; the result of each, or the exception it ends with."""
         try:
-            if sum(len(unit.steps) for unit in units) > 1:
+            if sum([len(unit.steps) for unit in units]) > 1:
                 try:
                     return self._all_at_once(units)
                 except (StoreUnavailable, Lost):
@@ -238,37 +234,45 @@ class Writer:
     def _all_at_once(self, units: list[Unit]) -> list[Any]:
         """In their order, the units without code together."""
         results: list[Any] = []
+        together: list[Unit] = []
         self._engine.begin()
-        for coded, some in itertools.groupby(units, lambda unit: unit.work is not None):
-            group = list(some)
-            results += [self._one(unit) for unit in group] if coded else self._together(group)
-        return results
+        for unit in units:
+            if unit.work is None:
+                together.append(unit)
+            else:
+                results += self._together(together)
+                results.append(self._one(unit))
+                together = []
+        return results + self._together(together)
 
     def _together(self, units: list[Unit]) -> list[Any]:
-        self._by_kind(unit.steps for unit in units)
+        self._by_kind(units, [unit.steps for unit in units])
         sequels = [None if unit.then is None else unit.then() for unit in units]
-        if any(sequels):
-            self._by_kind(sequel.steps for sequel in sequels if sequel is not None)
-        self._record(
-            event
-            for unit, sequel in zip(units, sequels, strict=True)
-            for event in (unit.events if sequel is None else unit.events + sequel.events)
-        )
-        return [None if sequel is None else _Told(sequel.result) for sequel in sequels]
+        self._by_kind(units, [() if sequel is None else sequel.steps for sequel in sequels])
+        events: list[audit.Event] = []
+        for unit, sequel in zip(units, sequels, strict=True):
+            events += unit.events
+            if sequel is not None:
+                events += sequel.events
+        self._record(events)
+        return sequels
 
-    def _by_kind(self, series: Iterable[Sequence[Step]]) -> None:
-        """Run steps, each kind with one call. Raises `_RuleBroken` when a rule does not hold for one of them."""
-        kinds: dict[str, tuple[bool, list[Parameters]]] = {}
-        for steps in series:
-            for statement, row, refused in steps:
-                kind = kinds.get(statement)
-                if kind is None:
-                    kinds[statement] = (refused is not None, [row])
+    def _by_kind(self, units: list[Unit], series: list[Sequence[Step]]) -> None:
+        """Run steps of the units, each kind with one call. Raises `_RuleBroken` when a rule does not hold for one of them."""
+        kinds: dict[str, list[Parameters]] = {}
+        rules: set[str] = set()
+        for unit, steps in zip(units, series, strict=True):
+            for step in steps:
+                rows = kinds.get(step.statement)
+                if rows is None:
+                    kinds[step.statement] = [step.row]
                 else:
-                    kind[1].append(row)
-        for statement in _in_order(kinds):
-            strict, rows = kinds[statement]
-            if self._engine.many(statement, rows) != len(rows) and strict:
+                    rows.append(step.row)
+                if unit.refused is not None:
+                    rules.add(step.statement)
+        for statement in sorted(kinds, key=_RANK.__getitem__):
+            rows = kinds[statement]
+            if self._engine.many(statement, rows) != len(rows) and statement in rules:
                 raise _RuleBroken
 
     def _one_by_one(self, units: list[Unit]) -> list[Any]:
@@ -288,71 +292,72 @@ class Writer:
                 results.append(error)
             if not alone:
                 self._engine.release()
-        if all(isinstance(result, Exception) for result in results):
+        if _all_failed(results):
             self._engine.rollback()
         return results
 
     def _one(self, unit: Unit) -> Any:
-        self._steps(unit.steps)
+        self._steps(unit, unit.steps)
         result = unit.work(self._engine) if unit.work is not None else None
         if unit.work is None or result:
             self._record(unit.events)
         if unit.then is None:
             return result
         sequel = unit.then()
-        self._steps(sequel.steps)
+        self._steps(unit, sequel.steps)
         self._record(sequel.events)
-        return _Told(sequel.result)
+        return sequel
 
-    def _steps(self, steps: Sequence[Step]) -> None:
+    def _steps(self, unit: Unit, steps: Sequence[Step]) -> None:
         for step in steps:
             try:
                 changed = self._engine.many(step.statement, [step.row])
             except Duplicate as error:
-                if step.refused is None:
+                if unit.refused is None:
                     raise InternalError(problem=f"a duplicate row: {error}") from error
-                raise step.refused() from error
-            if changed != 1 and step.refused is not None:
-                raise step.refused()
+                raise unit.refused(step) from error
+            if changed != 1 and unit.refused is not None:
+                raise unit.refused(step)
 
-    def _record(self, events: Iterable[audit.Event]) -> None:
+    def _record(self, events: Sequence[audit.Event]) -> None:
         """Append to the audit chain, in the open transaction."""
+        if not events:
+            return
+        tip = self._engine.query(sql.AUDIT_TIP, {})
+        last, previous = tip[0] if tip else (0, audit.GENESIS)
         rows: list[Parameters] = []
-        n, previous = 0, audit.GENESIS
-        for event in events:
-            if not rows:
-                n, previous = next(iter(self._engine.query(sql.AUDIT_TIP, {})), (0, audit.GENESIS))
-            n += 1
+        for n, event in enumerate(events, last + 1):
             record = audit.record(event, n, previous)
             previous = record.hash
-            rows.append(
-                {
-                    "n": n,
-                    "at": record.at,
-                    "actor": record.actor,
-                    "action": record.action,
-                    "object": record.object,
-                    "facts": record.facts,
-                    "hash": record.hash,
-                }
-            )
-        if rows:
-            self._engine.many(sql.ADD_AUDIT, rows)
+            rows.append(msgspec.structs.asdict(record))
+        self._engine.many(sql.ADD_AUDIT, rows)
+
+
+def _all_failed(results: Sequence[Any]) -> bool:
+    """Whether nothing was written."""
+    return all(isinstance(result, BaseException) for result in results)
 
 
 def _settle(tickets: list[_Ticket], results: list[Any]) -> None:
     for ticket, result in zip(tickets, results, strict=True):
         if ticket.answer.done():  # cancelled: the write happened all the same
             continue
-        told = result.result if isinstance(result, _Told) else result
+        told = result.error if isinstance(result, Sequel) else result
         if isinstance(told, BaseException):
             ticket.answer.set_exception(told)
         else:
             ticket.answer.set_result(told)
 
 
-_ORDER = {
-    statement: rank
+class _Rank(dict[str, int]):
+    """The order of the kinds within a unit; kinds without a rank stand alone in theirs."""
+
+    def __missing__(self, statement: str) -> int:
+        return len(self)
+
+
+_RANK = _Rank(
+    (statement, rank)
     for rank, statement in enumerate(
         (
             sql.SPEND,
@@ -364,9 +369,4 @@ _ORDER = {
             sql.ISSUE,
         )
     )
-}
-
-
-def _in_order(kinds: Iterable[str]) -> list[str]:
-    """The kinds in the order in which they follow each other within a unit; kinds without a rank stand alone in theirs."""
-    return sorted(kinds, key=lambda statement: _ORDER.get(statement, len(_ORDER)))
+)
