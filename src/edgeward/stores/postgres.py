@@ -12,7 +12,6 @@ crash. Only when it cannot be asked is the outcome unknown, and that is what the
 import asyncio
 import contextlib
 import functools
-import re
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,10 +22,10 @@ import psycopg
 from psycopg import conninfo, errors
 
 from edgeward.errors import OutcomeUnknown, StoreUnavailable, UsageError
-from edgeward.stores import sql_sets, version
+from edgeward.stores import sql, sql_sets, version
 from edgeward.stores.relational import RelationalStore
-from edgeward.stores.rows import Row
-from edgeward.stores.writer import Duplicate, Lost, Parameters, Writer
+from edgeward.stores.rows import Parameters, Row
+from edgeward.stores.writer import Duplicate, Lost, Writer
 
 WRITING = 0x4544_4745_5741_5244
 """The advisory lock of who writes: "EDGEWARD" as a number."""
@@ -103,7 +102,7 @@ def _reason(error: BaseException) -> str:
 @functools.cache
 def _translated(statement: str) -> str:
     """A shared statement with psycopg's mark for a parameter."""
-    return re.sub(r"(?<!:):([a-z][a-z0-9_]*)", r"%(\1)s", statement.replace("%", "%%"))
+    return sql.PARAMETER.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
 class _PostgresEngine:
@@ -207,21 +206,22 @@ class _PostgresEngine:
             connection.execute(statement)
 
     def many(self, statement: str, rows: Sequence[Parameters]) -> int:
+        named = [sql_sets.named(statement, row) for row in rows]
         with self._speaking() as connection:
-            if len(rows) == 1:
-                return max(connection.execute(_translated(statement), rows[0]).rowcount, 0)
+            if len(named) == 1:
+                return max(connection.execute(_translated(statement), named[0]).rowcount, 0)
             found = sql_sets.writing(statement)
-            if found is not None and found[0].apart(rows):
+            if found is not None and found[0].apart(named):
                 # planned anew each time: tables that grow fast have no plan that stays good
-                cursor = connection.execute(found[1], sql_sets.columns(found[0].types, rows), prepare=False)
+                cursor = connection.execute(found[1], sql_sets.columns(found[0].types, named), prepare=False)
             else:
                 cursor = connection.cursor()
-                cursor.executemany(_translated(statement), rows)
+                cursor.executemany(_translated(statement), named)
             return max(cursor.rowcount, 0)
 
     def query(self, statement: str, row: Parameters) -> list[Row]:
         with self._speaking() as connection:
-            return connection.execute(_translated(statement), row).fetchall()
+            return connection.execute(_translated(statement), sql_sets.named(statement, row)).fetchall()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -248,14 +248,15 @@ class _PostgresReader:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]:
+    async def query(self, statement: str, row: Parameters) -> list[Row]:
         if self._closed:
             raise StoreUnavailable(why="it was closed")
+        named = sql_sets.named(statement, row)
         found = sql_sets.reading(statement)
         if found is None:
-            return await self._query(statement, row)
+            return await self._query(statement, named)
         loop = asyncio.get_running_loop()
-        asked = _Asked(row, loop.create_future())
+        asked = _Asked(named, loop.create_future())
         waiting = self._asked.get(statement)
         if waiting is not None:
             waiting.append(asked)

@@ -158,7 +158,7 @@ class RelationalStore:
 
     async def standing(self, key_id: str, node: str, spki_sha256: bytes, at: datetime) -> Standing:
         """What there is to know before a token is honoured."""
-        row = {"key_id": key_id, "node": node, "spki_sha256": spki_sha256, "at": milliseconds(at)}
+        row = (node, milliseconds(at), spki_sha256, key_id)
         return rows.standing((await self._reader.query(sql.STANDING, row))[0])
 
     async def token_uses(self, key_id: str) -> Sequence[TokenUse]:
@@ -215,15 +215,12 @@ class RelationalStore:
         event: Event | None,
         then: Callable[[], Sequel] | None = None,
     ) -> Unit:
-        row = rows.certificate_row(record)
-        row["new_name_only"] = int(admission is not None and admission.new_name_only)
-        row["replica"] = self._replicas.name
+        new_name_only = admission is not None and admission.new_name_only
         steps = [] if admission is None else _admit(record, admission)
-        steps.append(Step(sql.PLAN, row))
+        steps.append(Step(sql.PLAN, rows.planned_row(record, self._replicas.name, new_name_only=new_name_only)))
         if admission is not None and admission.use is not None:
             use = admission.use
-            row = {"key_id": use.key_id, "at": milliseconds(use.at), "node": use.node, "address": use.address}
-            row["serial"] = use.serial
+            row = (use.key_id, milliseconds(use.at), use.node, use.address, use.serial)
             steps.append(Step(sql.RECORD_USE, row))
         return Unit(
             steps=steps,
@@ -250,8 +247,8 @@ class RelationalStore:
         def taken(_step: Step) -> EdgewardError:
             return SerialCollision(serial=f"one of {len(records)}")
 
-        more = {"new_name_only": 0, "replica": self._replicas.name}
-        steps = [Step(sql.PLAN, {**rows.certificate_row(one), **more}) for one in records]
+        replica = self._replicas.name
+        steps = [Step(sql.PLAN, rows.planned_row(one, replica, new_name_only=False)) for one in records]
         await self._writer.submit(Unit(steps=steps, refused=taken))
 
     async def issue_many(self, issued: Sequence[Signed], at: datetime) -> None:
@@ -426,13 +423,13 @@ class RelationalStore:
 
 
 def _issue(signed: Signed, at: datetime) -> Step:
-    row = {"issuer_id": signed.issuer_id, "serial": signed.serial, "der": signed.der, "at": milliseconds(at)}
-    row["fingerprint"] = hashlib.sha256(signed.der).digest()
-    return Step(sql.ISSUE, row)
+    fingerprint = hashlib.sha256(signed.der).digest()
+    return Step(sql.ISSUE, (signed.der, fingerprint, milliseconds(at), signed.issuer_id, signed.serial))
 
 
 def _overtaken(step: Step) -> EdgewardError:
-    return Conflict(what=f"certificate {step.row['serial']} is not planned any more")
+    *_, serial = step.row
+    return Conflict(what=f"certificate {serial} is not planned any more")
 
 
 def _admit(record: CertificateRecord, admission: Admission) -> list[Step]:
@@ -440,14 +437,12 @@ def _admit(record: CertificateRecord, admission: Admission) -> list[Step]:
     at = milliseconds(admission.at)
     steps = []
     if admission.use is not None:
-        steps.append(Step(sql.SPEND, {"key_id": admission.use.key_id, "at": at}))
-    device = {"identity": record.identity, "at": at, "unblock": int(admission.unblock)}
-    steps.append(Step(sql.ADMIT_DEVICE, device))
+        steps.append(Step(sql.SPEND, (admission.use.key_id, at)))
+    steps.append(Step(sql.ADMIT_DEVICE, (record.identity, at, int(admission.unblock))))
     if admission.supersedes is not None:
-        row = {"serial": admission.supersedes, "identity": record.identity, "at": at}
-        steps.append(Step(sql.SUPERSEDE_UNCONNECTED, row))
+        steps.append(Step(sql.SUPERSEDE_UNCONNECTED, (at, admission.supersedes, record.identity)))
     if admission.renews is not None:
-        steps.append(Step(sql.HOLD_RENEWED, {"serial": admission.renews, "identity": record.identity}))
+        steps.append(Step(sql.HOLD_RENEWED, (admission.renews, record.identity)))
     return steps
 
 
@@ -459,7 +454,7 @@ def _refusal(step: Step, record: CertificateRecord, admission: Admission | None)
         case sql.ADMIT_DEVICE:
             return NodeBlocked(node=record.identity, why="it was revoked")
         case sql.SUPERSEDE_UNCONNECTED:
-            return Conflict(what=f"certificate {step.row['serial']} gives way no more")
+            return Conflict(what=f"certificate {'' if admission is None else admission.supersedes} gives way no more")
         case sql.HOLD_RENEWED:
             return CertificateRefused(why="it was revoked just now")
         case sql.PLAN if admission is None or not admission.new_name_only:

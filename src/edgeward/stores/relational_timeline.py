@@ -1,13 +1,14 @@
 """What happens to nodes over any engine that speaks the shared SQL."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from edgeward.model.device import Moment
 from edgeward.stores import sql
 from edgeward.stores import sql_timeline as statements
 from edgeward.stores.rows import Reader, milliseconds, moment
 from edgeward.stores.timeline import KEPT, Arrival, Departure
-from edgeward.stores.writer import Engine, Parameters, Unit, Writer
+from edgeward.stores.writer import Engine, Unit, Writer
 
 
 class RelationalTimeline:
@@ -50,7 +51,7 @@ class RelationalTimeline:
             {"name": one.node, "at": milliseconds(one.at), "cause": one.cause, "replica": self._replica}
             for one in departures
         ]
-        kinds: list[tuple[str, list[Parameters]]] = [
+        kinds: list[tuple[str, list[dict[str, Any]]]] = [
             (sql.FIRST_CONNECTION, first),
             (statements.CONNECTED, came),
             (statements.DISCONNECTED, went),

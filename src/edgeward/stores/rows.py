@@ -15,11 +15,14 @@ from edgeward.stores.port import Presented, Revoked, Standing, TokenUse
 
 Row = tuple[Any, ...]
 
+Parameters = dict[str, Any] | tuple[Any, ...]
+"""Of a statement: by name, or in the order in which they are first in it, which costs less."""
+
 
 class Reader(Protocol):
     """Reads that do not wait behind the writer and see everything committed before they began."""
 
-    async def query(self, statement: str, row: dict[str, Any]) -> list[Row]: ...
+    async def query(self, statement: str, row: Parameters) -> list[Row]: ...
     async def each(self, statement: str, rows: Sequence[dict[str, Any]]) -> list[list[Row]]:
         """What the same read finds for each of several rows of parameters."""
         ...
@@ -94,8 +97,27 @@ def presented(row: Row) -> Presented:
     )
 
 
+def planned_row(record: CertificateRecord, replica: str, *, new_name_only: bool) -> Parameters:
+    """The parameters of `sql.PLAN`."""
+    return (
+        record.issuer_id,
+        record.serial,
+        record.profile,
+        record.identity,
+        record.spki_sha256,
+        record.evidence,
+        record.token,
+        record.replaces,
+        milliseconds(record.not_before),
+        milliseconds(record.not_after),
+        milliseconds(record.planned_at),
+        replica,
+        int(new_name_only),
+    )
+
+
 def certificate_row(record: CertificateRecord) -> dict[str, Any]:
-    """The parameters of `sql.PLAN` and `sql.ADD_ISSUED`."""
+    """The parameters of `sql.ADD_ISSUED` and `sql.ADOPT`."""
     return {
         "issuer_id": record.issuer_id,
         "serial": record.serial,

@@ -4,6 +4,18 @@ SQL is a first-class citizen here: a rule that must hold under concurrency is a 
 of rows it changed says whether the rule held. `SPEND` is the one statement that spends a token, `PLAN` the one that admits a certificate.
 """
 
+import functools
+import re
+
+PARAMETER = re.compile(r"(?<!:):([a-z][a-z0-9_]*)")
+
+
+@functools.cache
+def parameters(statement: str) -> tuple[str, ...]:
+    """The names of a statement's parameters, in the order in which they are first in it."""
+    return tuple(dict.fromkeys(PARAMETER.findall(statement)))
+
+
 CERTIFICATE_COLUMNS = (
     "issuer_id, serial, state, profile, identity, spki_sha256, evidence, token, replaces, not_before, not_after, planned_at,"
     " der, fingerprint, issued_at, connected_at, revoked_at, revocation_reason"

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeward.stores import sql, sql_queue, sql_replicas, sql_timeline
-from edgeward.stores.rows import Row
-from edgeward.stores.writer import Parameters
-
-_PARAMETER = re.compile(r"(?<!:):([a-z][a-z0-9_]*)")
+from edgeward.stores.rows import Parameters, Row
 
 
 def _inlined(statement: str) -> str:
     """The statement with the columns of `u` for its parameters; their names are nobody else's."""
-    return _PARAMETER.sub(r"u.p_\1", statement.replace("%", "%%"))
+    return sql.PARAMETER.sub(r"u.p_\1", statement.replace("%", "%%"))
 
 
 def _arrays(types: Mapping[str, str]) -> str:
@@ -50,7 +47,7 @@ class Writing:
         inserted = re.sub(r"VALUES \((.*)\)$", r"SELECT \1 WHERE true", text, flags=re.DOTALL)
         return inserted.replace("WHERE", f"FROM {arrays} WHERE", 1) + " ORDER BY u.p_place"
 
-    def apart(self, rows: Sequence[Parameters]) -> bool:
+    def apart(self, rows: Sequence[dict[str, Any]]) -> bool:
         """Whether the rows do not touch each other."""
         return not self.key or len({tuple([row[name] for name in self.key]) for row in rows}) == len(rows)
 
@@ -68,7 +65,12 @@ class Reading:
         return f"SELECT u.p_place, found.* FROM {_arrays(self.types)}, LATERAL ({_inlined(self.statement)}) found"
 
 
-def columns(types: Mapping[str, str], rows: Sequence[Parameters]) -> dict[str, list[Any]]:
+def named(statement: str, row: Parameters) -> dict[str, Any]:
+    """The parameters by name."""
+    return row if isinstance(row, dict) else dict(zip(sql.parameters(statement), row, strict=True))
+
+
+def columns(types: Mapping[str, str], rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """The parameters of a set form."""
     return {
         name: [None if row[name] is None else str(row[name]) for row in rows]  # an enumeration's word, too

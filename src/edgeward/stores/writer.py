@@ -27,6 +27,7 @@ import msgspec
 from edgeward.errors import EdgewardError, InternalError, StoreUnavailable
 from edgeward.model import audit
 from edgeward.stores import sql
+from edgeward.stores.rows import Parameters
 
 MAX_UNITS = 512
 """Units in one transaction: enough to share a sync among, few enough to keep the wait of the first one short."""
@@ -50,8 +51,6 @@ ENOUGH = 8
 
 ATTEMPTS = 3
 """How often a transaction is tried that a database across a network lost before it was committed."""
-
-Parameters = dict[str, Any]
 
 
 class Duplicate(Exception):
@@ -323,13 +322,13 @@ class Writer:
         """Append to the audit chain, in the open transaction."""
         if not events:
             return
-        tip = self._engine.query(sql.AUDIT_TIP, {})
+        tip = self._engine.query(sql.AUDIT_TIP, ())
         last, previous = tip[0] if tip else (0, audit.GENESIS)
         rows: list[Parameters] = []
         for n, event in enumerate(events, last + 1):
             record = audit.record(event, n, previous)
             previous = record.hash
-            rows.append(msgspec.structs.asdict(record))
+            rows.append(msgspec.structs.astuple(record))
         self._engine.many(sql.ADD_AUDIT, rows)
 
 
