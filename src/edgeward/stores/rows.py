@@ -49,6 +49,10 @@ def moment(value: int) -> datetime:
     return _EPOCH + value * _MILLISECOND
 
 
+_of_token = functools.lru_cache(maxsize=64)(moment)
+"""Many enrol with one token."""
+
+
 def _moment(value: int | None) -> datetime | None:
     return None if value is None else _EPOCH + value * _MILLISECOND
 
@@ -169,6 +173,9 @@ def node(row: Row) -> Node:
     return Node(device=device(row[:13]), certificate=None if row[13] is None else certificate(row[13:]))
 
 
+_network = functools.lru_cache(maxsize=64)(ipaddress.ip_network)
+
+
 def token(row: Row) -> Token:
     """A row of `sql.TOKEN_COLUMNS`."""
     return Token(
@@ -178,10 +185,10 @@ def token(row: Row) -> Token:
         pattern=row[3],
         uses=row[4],
         used=row[5],
-        expires_at=moment(row[6]),
-        network=None if row[7] is None else ipaddress.ip_network(row[7]),
+        expires_at=_of_token(row[6]),
+        network=None if row[7] is None else _network(row[7]),
         unblock=bool(row[8]),
-        created_at=moment(row[9]),
+        created_at=_of_token(row[9]),
         revoked_at=_moment(row[10]),
     )
 

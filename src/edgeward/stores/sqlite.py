@@ -76,17 +76,18 @@ def _values(statement: str, row: Parameters) -> tuple[Any, ...]:
 
 
 class _SqliteEngine:
-    """The writer's connection. `idle`: no transaction is open, and none is being committed."""
+    """The writer's connection, with one cursor for all that it is told. `idle`: no transaction is open, and none is being committed."""
 
     local = True
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self.cursor = connection.cursor()
         self.idle = True
 
     def _execute(self, statement: str) -> None:
         try:
-            self.connection.execute(statement)
+            self.cursor.execute(statement)
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
@@ -115,7 +116,7 @@ class _SqliteEngine:
     def many(self, statement: str, rows: Sequence[Parameters]) -> int:
         values = rows if rows and isinstance(rows[0], tuple) else [_values(statement, row) for row in rows]
         try:
-            return self.connection.executemany(_placed(statement), values).rowcount
+            return self.cursor.executemany(_placed(statement), values).rowcount
         except sqlite3.IntegrityError as error:
             raise Duplicate(str(error)) from error
         except sqlite3.Error as error:
@@ -123,7 +124,7 @@ class _SqliteEngine:
 
     def query(self, statement: str, row: Parameters) -> list[Row]:
         try:
-            return self.connection.execute(_placed(statement), _values(statement, row)).fetchall()
+            return self.cursor.execute(_placed(statement), _values(statement, row)).fetchall()
         except sqlite3.IntegrityError as error:
             raise Duplicate(str(error)) from error
         except sqlite3.Error as error:
@@ -143,12 +144,13 @@ class _SqliteReader:
 
     def __init__(self, connection: sqlite3.Connection, writing: _SqliteEngine) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()
         self._writing = writing
 
     async def query(self, statement: str, row: Parameters) -> list[Row]:
-        connection = self._writing.connection if self._writing.idle else self._connection
+        cursor = self._writing.cursor if self._writing.idle else self._cursor
         try:
-            return connection.execute(_placed(statement), _values(statement, row)).fetchall()
+            return cursor.execute(_placed(statement), _values(statement, row)).fetchall()
         except sqlite3.Error as error:
             raise StoreUnavailable(why=str(error)) from error
 
