@@ -60,11 +60,12 @@ def _octets_agree(der: bytes, plan: Plan) -> bool:
     """Whether issuer, subject, key and extensions stand in their places as they were planned, and the algorithm twice, in a certificate
     that the library has read. RFC 5280 sections 4.1.1.2 and 7.1."""
     at, end = encode.span(der, encode.span(der, 0)[0])
-    at = encode.span(der, encode.span(der, at)[1])[1]  # past version and serial number
-    issuer = encode.span(der, at)[1]
-    if not der.startswith(plan.issuer, issuer) or not der.startswith(der[at:issuer], end):
+    algorithm = at + 7 + der[at + 6]  # past version and serial number; lengths up to the issuer have one octet
+    issuer = algorithm + 2 + der[algorithm + 1]
+    if not der.startswith(plan.issuer, issuer) or not der.startswith(der[algorithm:issuer], end):
         return False
-    subject = encode.span(der, issuer + len(plan.issuer))[1]  # past the validity
+    validity = issuer + len(plan.issuer)
+    subject = validity + 2 + der[validity + 1]
     return der[subject:end] == tbs.ending(plan.name, plan.spki, [one.encoded for one in plan.extensions])
 
 

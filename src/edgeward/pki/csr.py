@@ -60,13 +60,14 @@ def read(der: bytes, likely: Subject | None = None) -> Unproven:
     `likely` is the subject that it should have: where its octets are just that, nobody need take them apart.
     """
     request, extensions = parse.request_fields(der)
-    known = likely if likely is not None and tbs.stands_in(der, parse.subject_at(der), likely) else None
+    at = parse.subject_at(der)
+    known = likely if likely is not None and tbs.stands_in(der, at, likely) else None
     subject = parse.request_subject(request) if known is None else None
     key = parse.public_key(request)
     weak = keys.weaknesses(key)
     if weak:
         raise UnsupportedKey(why="; ".join(weak))
-    spki = parse.request_spki(der, key)
+    spki = parse.request_spki(der, at, key)
     # `weaknesses` lets only kinds pass that sign
     claimed = Requested(key, spki, request, subject, known, extensions)  # type: ignore[arg-type]
     signed = encode.span(der, 0)[0]

@@ -189,17 +189,18 @@ def _leaves_room(above: int | None, wanted: int | None) -> bool:
 
 
 def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datetime) -> tuple[datetime, datetime]:
+    now = now.replace(microsecond=0)
     start, end = now - _backdate(profile.backdate, profile.lifetime), now + profile.lifetime
     if grant.not_after is not None:
-        end = min(end, grant.not_after)
+        end = min(end, grant.not_after.replace(microsecond=0))
     if issuer is not None:
         start, end = max(start, issuer.not_before), min(end, issuer.not_after)
-    return start.replace(microsecond=0), end.replace(microsecond=0)
+    return start, end
 
 
 @functools.lru_cache(maxsize=64)
 def _backdate(wanted: timedelta, lifetime: timedelta) -> timedelta:
-    return min(wanted, lifetime * BACKDATE_FRACTION)
+    return min(wanted, timedelta(seconds=int(lifetime.total_seconds() * BACKDATE_FRACTION)))
 
 
 def _excess(

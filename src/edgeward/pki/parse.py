@@ -162,10 +162,11 @@ def request_subject(request: x509.CertificateSigningRequest) -> x509.Name:
     return guarded("certificate request", read)
 
 
-def request_spki(der: bytes, key: PublicKeyTypes) -> bytes:
-    """The DER SubjectPublicKeyInfo of the `key` that was read from the request in `der`. On P-256 its octets stand there as they should;
-    any other is written anew, because an encoding that can be read need not be the one that DER asks for."""
-    _, at = encode.span(der, subject_at(der))
+def request_spki(der: bytes, subject: int, key: PublicKeyTypes) -> bytes:
+    """The DER SubjectPublicKeyInfo of the `key` that was read from the request in `der`, whose subject begins at `subject`. On P-256 its
+    octets stand there as they should; any other is written anew, because an encoding that can be read need not be the one that DER asks
+    for."""
+    _, at = encode.span(der, subject)
     return der[at : at + _P256_SIZE] if der.startswith(_P256, at) else spki(key)
 
 

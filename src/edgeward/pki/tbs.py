@@ -69,14 +69,14 @@ def encode(
 ) -> bytes:
     """TBSCertificate in DER, of parts that are encoded (`issuer` and `subject`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`:
     one Extension each) and of values; the times are UTC to the second."""
-    return der.sequence(
-        _VERSION_3,
-        der.integer(serial),
-        signature.identifier,
-        issuer,
-        der.sequence(time(validity[0]), time(validity[1])),
-        ending(subject, spki, extensions),
-    )
+    middle = _behind_serial(signature.identifier, issuer, validity)
+    return der.sequence(_VERSION_3, der.integer(serial), middle, ending(subject, spki, extensions))
+
+
+@functools.lru_cache(maxsize=64)
+def _behind_serial(algorithm: bytes, issuer: bytes, validity: tuple[datetime, datetime]) -> bytes:
+    """What is the same in all certificates of one second."""
+    return algorithm + issuer + der.sequence(time(validity[0]), time(validity[1]))
 
 
 def ending(subject: bytes, spki: bytes, extensions: Iterable[bytes]) -> bytes:
@@ -134,9 +134,13 @@ def time(moment: datetime) -> bytes:
 
 def key_identifier(spki: bytes) -> bytes:
     """The SHA-1 of the subjectPublicKey bits in a DER SubjectPublicKeyInfo. RFC 5280 section 4.2.1.2, method (1)."""
-    inside, _ = der.span(spki, 0)
-    _, bits = der.span(spki, inside)  # past the AlgorithmIdentifier
-    start, _ = der.span(spki, bits)
+    if (
+        spki[1] < 0x80
+    ):  # then so is every length in it: past the heads of both SEQUENCEs, the AlgorithmIdentifier, the head of the bits
+        start = 4 + spki[3] + 2
+    else:
+        inside, _ = der.span(spki, 0)
+        start, _ = der.span(spki, der.span(spki, inside)[1])
     return hashlib.sha1(spki[start + 1 :], usedforsecurity=False).digest()  # one octet says how many bits are unused
 
 
