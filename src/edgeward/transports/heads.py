@@ -27,6 +27,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """A request that waits for its answer, or the answer to one that was refused unread; and what the answer must know of it."""
 
     asked: Request | Response
+    at: datetime
     keep: bool = False
     """Whether the connection goes on after it."""
     method: str = ""
@@ -56,24 +57,24 @@ class Heads:
         self._since = self._until = datetime.min.replace(tzinfo=UTC)
         self._date = ""
 
-    def head(self, response: Response, at: datetime, *, keep: bool, chunks: bool) -> bytes:
-        """The head of `response`. `keep`: the connection goes on after it; `chunks`: the peer reads chunked bodies."""
-        if not self._since <= at < self._until:  # the Date header (RFC 9110 section 6.6.1) is made once a second
-            self._since = at.replace(microsecond=0)
+    def head(self, response: Response, turn: Turn) -> bytes:
+        """The head of `response`, which is the answer of `turn`."""
+        if not self._since <= turn.at < self._until:  # the Date header (RFC 9110 section 6.6.1) is made once a second
+            self._since = turn.at.replace(microsecond=0)
             self._until = self._since + timedelta(seconds=1)
-            self._date = f"Date: {format_datetime(at, usegmt=True)}\r\n"
+            self._date = f"Date: {format_datetime(self._since, usegmt=True)}\r\n"
         start = (_STATUS_LINES.get(response.status) or f"HTTP/1.1 {response.status} \r\n") + self._date
         if response.status in BODILESS:
             body = ""
         elif response.stream is None:
             body = f"Content-Type: {response.content_type}\r\nContent-Length: {len(response.body)}\r\n"
         else:
-            coding = "Transfer-Encoding: chunked\r\n" if chunks else ""
+            coding = "Transfer-Encoding: chunked\r\n" if turn.chunks else ""
             body = f"Content-Type: {response.content_type}\r\n{coding}"
         more = "".join([f"{name}: {value}\r\n" for name, value in response.headers]) if response.headers else ""
-        if not keep:
+        if not turn.keep:
             more += "Connection: close\r\n"
-        elif not chunks:
+        elif not turn.chunks:
             more += "Connection: keep-alive\r\n"
         return f"{start}{body}{more}\r\n".encode("latin-1")
 

@@ -35,6 +35,14 @@ def whole(octets: bytes) -> bool:
     return len(octets) >= end or octets[0] != _HANDSHAKE or end > MAX_HELLO
 
 
+def speaks(octets: bytes, protocol: bytes) -> bool:
+    """Whether the client of a whole ClientHello would speak `protocol`: it offers it, or no protocols at all."""
+    if _ALPN.to_bytes(2, "big") not in octets or bytes([len(protocol)]) + protocol in octets:
+        return True  # nothing to refuse, and nothing to be taken apart
+    protocols = read(octets).protocols
+    return protocols is None or protocol in protocols
+
+
 def read(octets: bytes) -> Hello:
     """The ClientHello at the start of `octets`; `UNREADABLE` for anything that is not one, whole and in one record.
 

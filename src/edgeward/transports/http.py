@@ -95,7 +95,7 @@ class Http:
         self.closing = False
         self._look: asyncio.TimerHandle | None = None
         self._in_hand = 0
-        self._heads = heads.Heads()
+        self.heads = heads.Heads()
 
     def __call__(self) -> "HttpConnection":
         return HttpConnection(self)
@@ -112,11 +112,6 @@ class Http:
             connection.check_deadline(now)
         if self.open:
             self.look_after(loop)
-
-    def head(self, response: Response, turn: Turn) -> bytes:
-        """The status line and the headers of an answer."""
-        at = turn.asked.at if isinstance(turn.asked, Request) else self.now()
-        return self._heads.head(response, at, keep=turn.keep, chunks=turn.chunks)
 
     def cut_peers(self, fingerprints: Collection[bytes]) -> None:
         """End the connections that were made with these certificates (SHA-256 of each), streams and all."""
@@ -417,9 +412,10 @@ class HttpConnection(asyncio.Protocol):
             if len(coding) != 1 or coding[0].lower() != "chunked":
                 self._stop(501, "the only transfer coding here is chunked")
         elif length is not None:
-            if len(length) != 1 or not length[0].isdecimal() or not length[0].isascii():
+            octets = length[0]
+            if len(length) != 1 or not octets.isdecimal() or not octets.isascii():
                 self._stop(400, "bad request: the length of the body is ambiguous")
-            if len(length[0]) > 18 or int(length[0]) > limit:
+            if len(octets) > 18 or int(octets) > limit:
                 self._stop(413, f"the body is larger than {limit} bytes")
 
     def _expectation(self, wishes: tuple[str, ...]) -> None:
@@ -450,7 +446,7 @@ class HttpConnection(asyncio.Protocol):
             return
         if refusal is not None and self._phase != _DEAF:
             self._phase = _DEAF
-            self._queue(Turn(asked=refusal))
+            self._queue(Turn(asked=refusal, at=self._http.now()))
         transport.resume_reading()
 
     def on_message_complete(self) -> None:
@@ -478,7 +474,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._served:
             self._served = True
             http.silent.leave(self)
-        self._queue(Turn(asked=request, keep=keep, method=method, chunks=self._modern, last=last))
+        self._queue(Turn(asked=request, at=request.at, keep=keep, method=method, chunks=self._modern, last=last))
 
     def _target(self, url: bytes, method: str) -> str:
         """The target in origin form; a proxy may send the absolute one (RFC 9112 section 3.2.2)."""
@@ -512,7 +508,7 @@ class HttpConnection(asyncio.Protocol):
         """Answer what was not read whole, in its turn, and read no more."""
         self._phase = _DEAF
         self._http.turned_away(self._address, status, sentence)
-        self._queue(Turn(asked=text(status, sentence + "\n", *headers)))
+        self._queue(Turn(asked=text(status, sentence + "\n", *headers), at=self._http.now()))
 
     def _queue(self, turn: Turn) -> None:
         self._turns.append(turn)
@@ -563,7 +559,7 @@ class HttpConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        octets = self._http.head(response, turn)
+        octets = self._http.heads.head(response, turn)
         if turn.method != "HEAD" and response.status not in heads.BODILESS:
             octets += response.body
         if turn.last and len(octets) <= _ONE_PIECE and isinstance(transport, TlsConnection):
@@ -576,7 +572,7 @@ class HttpConnection(asyncio.Protocol):
         self._streaming = True
         try:
             if self._transport is not None:
-                self._transport.write(self._http.head(response, turn))
+                self._transport.write(self._http.heads.head(response, turn))
             if self._transport is None or turn.method == "HEAD":
                 return
             async for piece in stream:

@@ -32,9 +32,6 @@ _PLAIN_HTTP = (
 )
 _WORDLESS = "it finished the handshake and closed the connection without a word"
 
-_ALPN = b"\x08http/1.1"
-"""The protocol above, as a list of protocols names it (RFC 7301 section 3.1)."""
-
 _NO_APPLICATION_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 """A fatal alert as it is sent before any key is agreed (RFC 7301 section 3.2)."""
 
@@ -210,7 +207,7 @@ class Connection(asyncio.Transport, asyncio.Protocol):
             self._fail("plain-http", "it speaks HTTP without TLS")
         elif not hello.whole(first):
             return
-        elif _ALPN not in first and hello.read(first).protocols is not None:
+        elif not hello.speaks(first, b"http/1.1"):
             self._tcp.write(_NO_APPLICATION_PROTOCOL)
             self._fail(
                 "protocol", "it offers protocols (ALPN), and http/1.1 is not among them", "no application protocol"
