@@ -79,6 +79,21 @@ def test_a_hello_says_whom_it_calls_and_what_it_speaks() -> None:
     assert hello.read(octets + b"more") == hello.read(octets)
 
 
+@pytest.mark.parametrize(
+    ("offered", "speaks"),
+    [([], True), (["h2"], False), (["h2", "http/1.1"], True), (["xhttp/1.1", "http/1.1x"], False)],
+)
+def test_a_hello_that_offers_other_protocols_alone_is_told_apart(offered: list[str], speaks: bool) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if offered:
+        context.set_alpn_protocols(offered)
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="http/1.1.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    assert hello.speaks(outgoing.read(), b"http/1.1") is speaks
+
+
 @given(st.integers(0, 600), st.binary(max_size=200), st.integers(0, 20))
 def test_no_octets_break_the_reading_of_a_hello(at: int, noise: bytes, dropped: int) -> None:
     octets = HELLO[:at] + noise + HELLO[at + dropped :]

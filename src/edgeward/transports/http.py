@@ -469,7 +469,7 @@ class HttpConnection(asyncio.Protocol):
             peer_certificate=self.certificate,
         )
         self._phase = _IDLE if keep else _DEAF
-        self._carried = self._octets
+        self._carried = self._octets or self._carried  # several may end in one piece
         self._octets = 0
         if not self._served:
             self._served = True
