@@ -7,6 +7,7 @@ before the next enrolment when the store fails just then, and a crash abandons i
 """
 
 import asyncio
+import functools
 import hashlib
 import logging
 import secrets
@@ -124,33 +125,24 @@ class Issuance:
         record = _planned(plan, order, issuer.issuer.id, serial)
         admission = None if order.admission is None else order.admission(serial)
 
-        def signed() -> Signed:
-            der = sign(plan, issuer.key)
-            conform(der, plan, issuer.remote_key)
-            return Signed(issuer_id=issuer.issuer.id, serial=serial, der=der, event=_event(order, plan, serial))
-
-        road = self._at_once if issuer.remote_key is None else self._apart
-        der = await road(record, admission, order, signed)
-        return Issued(der=der, serial=serial, plan=plan)
-
-    async def _at_once(
-        self, record: CertificateRecord, admission: Admission | None, order: Order, signed: Callable[[], Signed]
-    ) -> bytes:
-        """With a key in this process: row, signature and record in one transaction."""
+        if issuer.remote_key is not None:
+            der = await self._apart(record, admission, order, lambda: _signed(issuer, plan, order, serial))
+            return Issued(der=der, serial=serial, plan=plan)
         once: list[Signed | Unsigned] = []
 
         def sign_once() -> Signed | Unsigned:
             if not once:
                 try:
-                    once.append(signed())
+                    once.append(_signed(issuer, plan, order, serial))
                 except Exception as error:  # whatever it was, the row must not stay planned; the error goes on its way
                     once.append(Unsigned(event=_abandoned(record, order.at, _NOT_SIGNED), error=error))
             return once[0]
 
+        # with a key in this process: row, signature and record in one transaction
         await self._store.certify(record, admission, order.admission_event, sign_once)
         done = once[0]
         assert isinstance(done, Signed)  # noqa: S101  # else `certify` has raised the error
-        return done.der
+        return Issued(der=done.der, serial=serial, plan=plan)
 
     async def _apart(
         self, record: CertificateRecord, admission: Admission | None, order: Order, signed: Callable[[], Signed]
@@ -210,8 +202,13 @@ class Issuance:
         )
         return der, record
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether something could not be abandoned when it should have been, because the store failed."""
+        return bool(self._left)
+
     async def settle(self, at: datetime) -> None:
-        """Abandon what could not be abandoned when it should have been, because the store failed. Before a token is looked at."""
+        """Abandon what is left `unsettled`. Before a token is looked at."""
         left, self._left = self._left, []
         for record in left:
             await self._abandon(record, at, "the store failed")
@@ -253,6 +250,22 @@ def self_sign(
     return der, plan
 
 
+@functools.lru_cache(maxsize=256)
+def key_digest(spki: bytes) -> bytes:
+    """SHA-256 of a public key (DER SubjectPublicKeyInfo), by which rows are found; a request's is wanted before it is planned and after."""
+    return hashlib.sha256(spki).digest()
+
+
+_iso = functools.lru_cache(maxsize=64)(datetime.isoformat)
+"""Of the ends of certificates: those of one second have the same."""
+
+
+def _signed(issuer: SigningIssuer, plan: Plan, order: Order, serial: str) -> Signed:
+    der = sign(plan, issuer.key)
+    conform(der, plan, issuer.remote_key)
+    return Signed(issuer_id=issuer.issuer.id, serial=serial, der=der, event=_event(order, plan, serial))
+
+
 def _planned(plan: Plan, order: Order, issuer_id: int, serial: str) -> CertificateRecord:
     return CertificateRecord(
         issuer_id=issuer_id,
@@ -260,7 +273,7 @@ def _planned(plan: Plan, order: Order, issuer_id: int, serial: str) -> Certifica
         state=CertificateState.PLANNED,
         profile=plan.profile,
         identity=plan.identity,
-        spki_sha256=hashlib.sha256(plan.spki).digest(),
+        spki_sha256=key_digest(plan.spki),
         evidence=order.evidence,
         token=order.token,
         replaces=order.replaces,
@@ -314,7 +327,7 @@ def facts_of(
         "identity": identity,
         "evidence": evidence,
         "address": address,
-        "not_after": not_after.isoformat(),
+        "not_after": _iso(not_after),
         "replaces": replaces,
         "dropped": list(dropped),
     }

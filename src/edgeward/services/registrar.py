@@ -39,7 +39,7 @@ from edgeward.pki import csr, kubeedge, names
 from edgeward.pki.csr import Requested
 from edgeward.pki.issue import Grant
 from edgeward.services.adoption import Adoption
-from edgeward.services.issuance import Issuance, Issued, Order
+from edgeward.services.issuance import Issuance, Issued, Order, key_digest
 from edgeward.stores.port import Admission, Store, TokenUse
 
 DEVICE = "device"
@@ -144,11 +144,12 @@ class Registrar:
         """Like `enrol`, with the plan beside the certificate and no record of a refusal: for an operator, who sees it."""
         node = names.node_name(enrolment.node)
         unproven = csr.read(enrolment.csr, names.node_subject(node))
-        spki = hashlib.sha256(unproven.spki).digest()
-        await self._issuance.settle(enrolment.at)
+        spki = key_digest(unproven.spki)
+        if self._issuance.unsettled:
+            await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)
         requested = csr.prove(unproven)
-        nameless = await self._is_nameless(requested, entitlement, node)
+        nameless = requested.known is None and await self._is_nameless(requested, entitlement, node)
         if entitlement.key_is_known:
             for record in await self._store.certificates_of_key(spki):
                 if record.revocation_reason is Reason.KEY_COMPROMISE:
@@ -182,7 +183,7 @@ class Registrar:
     async def _is_nameless(self, requested: Requested, entitlement: _Entitlement, node: str) -> bool:
         """Whether the request is one of an edge before KubeEdge v1.16, which names nobody, and the operator lets such edges in: then the
         name is that of the certificate it shows, or of a token for exactly this node. Raises `LegacyEdge` where that is not so."""
-        if requested.known is not None or requested.subject is None or not entitlement.strict:
+        if requested.subject is None or not entitlement.strict:
             return False
         if not kubeedge.is_legacy(requested.subject):
             return False
