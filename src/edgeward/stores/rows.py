@@ -104,19 +104,19 @@ def presented(row: Row) -> Presented:
 def planned_row(record: CertificateRecord, replica: str, *, new_name_only: bool) -> Parameters:
     """The parameters of `sql.PLAN`."""
     return (
+        int(new_name_only),
+        record.identity,
+        record.profile,
+        milliseconds(record.planned_at),
         record.issuer_id,
         record.serial,
-        record.profile,
-        record.identity,
         record.spki_sha256,
         record.evidence,
         record.token,
         record.replaces,
         milliseconds(record.not_before),
         milliseconds(record.not_after),
-        milliseconds(record.planned_at),
         replica,
-        int(new_name_only),
     )
 
 

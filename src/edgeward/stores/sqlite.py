@@ -75,6 +75,10 @@ def _values(statement: str, row: Parameters) -> tuple[Any, ...]:
     return row if isinstance(row, tuple) else tuple([row[name] for name in sql.parameters(statement)])
 
 
+sqlite3.register_adapter(bytes, bytes)
+"""They are what a database keeps already: without this the driver looks for a way to adapt each value, and finds none."""
+
+
 class _SqliteEngine:
     """The writer's connection, with one cursor for all that it is told. `idle`: no transaction is open, and none is being committed."""
 
