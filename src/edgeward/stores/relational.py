@@ -32,6 +32,9 @@ from edgeward.stores.relational_timeline import RelationalTimeline
 from edgeward.stores.rows import Reader, Row, milliseconds
 from edgeward.stores.writer import Duplicate, Engine, Sequel, Step, Unit, Writer
 
+TOKENS = 1000
+"""Tokens that are kept in memory."""
+
 
 class RelationalStore:
     """`stores.port.Store` over a reader and a writer of one database."""
@@ -42,6 +45,7 @@ class RelationalStore:
         self._queue = RelationalQueue(reader, writer)
         self._timeline = RelationalTimeline(reader, writer, replica)
         self._replicas = RelationalReplicas(reader, writer, replica)
+        self._tokens: dict[str, Token] = {}
 
     @property
     def queue(self) -> RelationalQueue:
@@ -158,8 +162,20 @@ class RelationalStore:
 
     async def standing(self, key_id: str, node: str, spki_sha256: bytes, at: datetime) -> Standing:
         """What there is to know before a token is honoured."""
-        row = (node, milliseconds(at), spki_sha256, key_id)
-        return rows.standing((await self._reader.query(sql.STANDING, row))[0])
+        (row,) = await self._reader.query(sql.STANDING, (node, milliseconds(at), spki_sha256, key_id))
+        return rows.standing(row, None if row[4] is None else await self._known_token(key_id))
+
+    async def _known_token(self, key_id: str) -> Token | None:
+        """A token that is there, as it was when it was first asked for: what it says never changes, but for its uses and its revocation,
+        and many enrol with one."""
+        known = self._tokens.get(key_id)
+        if known is None:
+            known = await self.token(key_id)
+            if known is not None:
+                if len(self._tokens) >= TOKENS:
+                    self._tokens.clear()
+                self._tokens[key_id] = known
+        return known
 
     async def token_uses(self, key_id: str) -> Sequence[TokenUse]:
         """Every use of a token, oldest first."""

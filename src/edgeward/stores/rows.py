@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import msgspec
+
 from edgeward.model.audit import AuditRecord
 from edgeward.model.authority import CertificateRecord, CertificateState, Issuer, IssuerState, KeyRef, Origin, Reason
 from edgeward.model.device import Cause, Device, Node
@@ -47,10 +49,6 @@ def _milliseconds(moment: datetime | None) -> int | None:
 def moment(value: int) -> datetime:
     """The inverse of `milliseconds`."""
     return _EPOCH + value * _MILLISECOND
-
-
-_of_token = functools.lru_cache(maxsize=64)(moment)
-"""Many enrol with one token."""
 
 
 def _moment(value: int | None) -> datetime | None:
@@ -173,9 +171,6 @@ def node(row: Row) -> Node:
     return Node(device=device(row[:13]), certificate=None if row[13] is None else certificate(row[13:]))
 
 
-_network = functools.lru_cache(maxsize=64)(ipaddress.ip_network)
-
-
 def token(row: Row) -> Token:
     """A row of `sql.TOKEN_COLUMNS`."""
     return Token(
@@ -185,18 +180,18 @@ def token(row: Row) -> Token:
         pattern=row[3],
         uses=row[4],
         used=row[5],
-        expires_at=_of_token(row[6]),
-        network=None if row[7] is None else _network(row[7]),
+        expires_at=moment(row[6]),
+        network=None if row[7] is None else ipaddress.ip_network(row[7]),
         unblock=bool(row[8]),
-        created_at=_of_token(row[9]),
+        created_at=moment(row[9]),
         revoked_at=_moment(row[10]),
     )
 
 
-def standing(row: Row) -> Standing:
-    """The row of `sql.STANDING`."""
+def standing(row: Row, known: Token | None) -> Standing:
+    """The row of `sql.STANDING`, with the token as it was at some time."""
     return Standing(
-        token=None if row[4] is None else token(row[4:]),
+        token=None if known is None else msgspec.structs.replace(known, used=row[4], revoked_at=_moment(row[5])),
         blocked_at=_moment(row[0]),
         blocked_reason=row[1],
         has_certificate=bool(row[2]),

@@ -106,11 +106,12 @@ ACTIVATE = "UPDATE issuer SET state = 'active' WHERE id = :id AND state = 'prepa
 RETIRE_ACTIVE = "UPDATE issuer SET state = 'retired' WHERE state = 'active'"
 
 TOKEN = f"SELECT {TOKEN_COLUMNS} FROM token WHERE key_id = :key_id"
+# of the token only what may change; the rest of it is read once
 STANDING = f"""
 SELECT d.blocked_at, d.blocked_reason,
        EXISTS (SELECT 1 FROM certificate WHERE identity = :node AND profile = 'device' AND {_VALID}),
        EXISTS (SELECT 1 FROM certificate WHERE spki_sha256 = :spki_sha256),
-       {", ".join("t." + column for column in TOKEN_COLUMNS.split(", "))}
+       t.used, t.revoked_at
   FROM (SELECT 1) one
   LEFT JOIN token t ON t.key_id = :key_id
   LEFT JOIN device d ON d.name = :node"""
