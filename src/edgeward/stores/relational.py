@@ -453,7 +453,7 @@ def _admit(record: CertificateRecord, admission: Admission) -> list[Step]:
     at = milliseconds(admission.at)
     steps = []
     if admission.use is not None:
-        steps.append(Step(sql.SPEND, (admission.use.key_id, at)))
+        steps.append(Step(sql.SPEND, (1, admission.use.key_id, at)))
     steps.append(Step(sql.ADMIT_DEVICE, (record.identity, at, int(admission.unblock))))
     if admission.supersedes is not None:
         steps.append(Step(sql.SUPERSEDE_UNCONNECTED, (at, admission.supersedes, record.identity)))

@@ -35,8 +35,8 @@ _VALID = "state = 'issued' AND revoked_at IS NULL AND not_after >= :at"
 # ------------------------------------------------------------------------------------------- enrolment, in this order
 
 SPEND = """
-UPDATE token SET used = used + 1
- WHERE key_id = :key_id AND used < uses AND revoked_at IS NULL AND expires_at > :at"""
+UPDATE token SET used = used + :count
+ WHERE key_id = :key_id AND used + :count <= uses AND revoked_at IS NULL AND expires_at > :at"""
 
 ADMIT_DEVICE = """
 INSERT INTO device (name, created_at) VALUES (:identity, :at)

@@ -271,6 +271,8 @@ class Writer:
                     rules.add(step.statement)
         for statement in sorted(kinds, key=_RANK.__getitem__):
             rows = kinds[statement]
+            if statement == sql.SPEND and len(rows) > 1:
+                rows = _joined(rows)
             if self._engine.many(statement, rows) != len(rows) and statement in rules:
                 raise _RuleBroken
 
@@ -330,6 +332,15 @@ class Writer:
             previous = record.hash
             rows.append(msgspec.structs.astuple(record))
         self._engine.many(sql.ADD_AUDIT, rows)
+
+
+def _joined(uses: Sequence[Any]) -> list[Parameters]:
+    """The uses of each token as one of so many, which holds where the last of them would hold after the others."""
+    tokens: dict[str, tuple[int, int]] = {}
+    for count, key_id, at in uses:
+        before, latest = tokens.get(key_id, (0, 0))
+        tokens[key_id] = (before + count, max(latest, at))
+    return [(count, key_id, at) for key_id, (count, at) in tokens.items()]
 
 
 def _all_failed(results: Sequence[Any]) -> bool:
