@@ -6,6 +6,7 @@ The evidence is looked at first, because a look into the store is cheaper than a
 signs nothing and leaves one audit record; of a flood of refusals the excess is counted and not written one by one.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -145,10 +146,13 @@ class Registrar:
         node = names.node_name(enrolment.node)
         unproven = csr.read(enrolment.csr, names.node_subject(node))
         spki = key_digest(unproven.spki)
+        await _side_by_side()
         if self._issuance.unsettled:
             await self._issuance.settle(enrolment.at)
         entitlement = await self._entitlement(enrolment, node, spki)
+        await _side_by_side()
         requested = csr.prove(unproven)
+        await _side_by_side()
         nameless = requested.known is None and await self._is_nameless(requested, entitlement, node)
         if entitlement.key_is_known:
             for record in await self._store.certificates_of_key(spki):
@@ -301,6 +305,12 @@ class Registrar:
                 facts=facts,
             )
         )
+
+
+async def _side_by_side() -> None:
+    """The end of a stage: give way to requests that came at the same time, until they have come as far. A stage that runs for several of
+    them in a row finds its code and its tables in the processor's caches; requests that run from end to end find them gone each time."""
+    await asyncio.sleep(0)
 
 
 def _same_answer(record: CertificateRecord, entitlement: _Entitlement, node: str, at: datetime) -> bool:
