@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -94,7 +95,9 @@ def test_what_an_operator_vouches_for_is_issued_without_the_excess_and_the_plan_
     assert list(decided.dropped) == EVERYTHING
     asked_for_nothing = plan()
     assert sign(decided, CA_KEY) == sign(asked_for_nothing, CA_KEY)
-    assert decided._replace(dropped=(), extensions=()) == asked_for_nothing._replace(extensions=())
+    assert msgspec.structs.replace(decided, dropped=(), extensions=()) == msgspec.structs.replace(
+        asked_for_nothing, extensions=()
+    )
 
 
 def test_the_sentence_of_a_refusal_stays_finite() -> None:
@@ -228,7 +231,7 @@ def test_t23_a_serial_is_positive_below_2_to_159_and_of_one_length(octets: bytes
 
 def parse_serial(serial: int) -> bytes:
     """The content octets of a serial as a certificate has them."""
-    der = sign(_PLAN._replace(serial=serial), CA_KEY)
+    der = sign(msgspec.structs.replace(_PLAN, serial=serial), CA_KEY)
     assert load(der).serial_number == serial
     at = der.index(b"\xa0\x03\x02\x01\x02\x02") + 6
     return der[at + 1 : at + 1 + der[at]]
@@ -353,15 +356,17 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("difference", _DIFFERENCES)
 def test_t27_conform_sees_and_names_every_single_difference(difference: str) -> None:
     field, change, named = _DIFFERENCES[difference]
-    other = _PLAN._replace(**{field: change(_PLAN)})
-    der = sign(other._replace(name=tbs.name(other.subject)), CA_KEY)
+    other = msgspec.structs.replace(_PLAN, **{field: change(_PLAN)})
+    der = sign(msgspec.structs.replace(other, name=tbs.name(other.subject)), CA_KEY)
     with pytest.raises(NotConforming) as caught:
         conform.conform(der, _PLAN, CA_KEY.public_key())
     assert caught.value.facts["differences"] == named
 
 
 def test_t27_conform_names_all_differences_together() -> None:
-    other = _PLAN._replace(serial=1, not_after=_PLAN.not_after + timedelta(days=1), extensions=_PLAN.extensions[:-1])
+    other = msgspec.structs.replace(
+        _PLAN, serial=1, not_after=_PLAN.not_after + timedelta(days=1), extensions=_PLAN.extensions[:-1]
+    )
     with pytest.raises(NotConforming) as caught:
         conform.conform(sign(other, fixed_key(5)), _PLAN, CA_KEY.public_key())
     assert caught.value.facts["differences"] == "serial, notAfter, extensions, signature"
@@ -414,7 +419,7 @@ def test_t27_an_old_version_is_a_difference() -> None:
 
 def test_the_same_plan_and_key_give_the_same_octets() -> None:
     assert sign(_PLAN, CA_KEY) == sign(_PLAN, CA_KEY)
-    assert sign(_PLAN, CA_KEY) != sign(_PLAN._replace(serial=SERIAL + 1), CA_KEY)
+    assert sign(_PLAN, CA_KEY) != sign(msgspec.structs.replace(_PLAN, serial=SERIAL + 1), CA_KEY)
     certificate = load(sign(_PLAN, CA_KEY))
     spki = certificate.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo

@@ -1,7 +1,6 @@
 """A certificate request as facts: what was asked, once the request's own signature has been checked. None of it is trusted."""
 
-from typing import NamedTuple
-
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -14,7 +13,7 @@ from edgeward.pki import keys, parse, tbs
 from edgeward.pki.tbs import Subject
 
 
-class Requested(NamedTuple):
+class Requested(msgspec.Struct, frozen=True):
     """The facts of a CSR whose signature proves possession of the private key (RFC 2986 section 4.2)."""
 
     public_key: CertificatePublicKeyTypes
@@ -38,7 +37,7 @@ class Requested(NamedTuple):
         )
 
 
-class Unproven(NamedTuple):
+class Unproven(msgspec.Struct, frozen=True):
     """A CSR that was read, with a key that could be certified, and whose signature nobody has checked yet."""
 
     request: x509.CertificateSigningRequest

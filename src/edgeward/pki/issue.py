@@ -10,8 +10,8 @@ and the plan says what was dropped.
 import functools
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
@@ -49,7 +49,7 @@ class CrossCertified:
         return CrossCertified(subject=certificate.subject, key_identifier=_key_identifier(certificate))
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """What evidence entitles its bearer to: one identity, these further names, at most until `not_after`.
 
     `strict`: a request that asks for anything beyond is refused; otherwise the excess is dropped and the plan lists it. `cross`: the
@@ -94,7 +94,7 @@ class Issuing:
         )
 
 
-class Plan(NamedTuple):
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A certificate decided and not yet signed."""
 
     profile: str
@@ -189,7 +189,7 @@ def _leaves_room(above: int | None, wanted: int | None) -> bool:
 
 
 def _validity(profile: Profile, grant: Grant, issuer: Issuing | None, now: datetime) -> tuple[datetime, datetime]:
-    now = now.replace(microsecond=0)
+    now -= timedelta(microseconds=now.microsecond)
     start, end = now - _backdate(profile.backdate, profile.lifetime), now + profile.lifetime
     if grant.not_after is not None:
         end = min(end, grant.not_after.replace(microsecond=0))
