@@ -156,3 +156,45 @@ def test_many_at_once_stand_or_fall_alone(place: Place) -> None:
         await refused(store, Conflict, store.issue(signed(racers[0]), NOON))
 
     story(place, tell)
+
+
+@pytest.mark.parametrize("spoilt", ["nothing", "a revoked token", "a blocked node", "a name that is taken"])
+def test_uses_of_several_tokens_that_come_together_are_counted_each_by_its_own(place: Place, spoilt: str) -> None:
+    async def tell(store: RelationalStore) -> None:
+        tokens = [new_token(pattern="*", uses=uses) for uses in (8, 8, 3, 1)]
+        for token in tokens:
+            await store.add_token(token, event())
+        records = [new_record(f"edge-{n}", token=tokens[n % 2].key_id) for n in range(16)]
+        refusals: dict[int, type[Exception]] = {}
+        if spoilt == "a revoked token":
+            await store.revoke_token(tokens[1].key_id, NOON, event())
+            refusals = dict.fromkeys(range(1, 16, 2), TokenSpent)
+        elif spoilt == "a blocked node":
+            await store.block("edge-5", NOON, Reason.KEY_COMPROMISE, event())
+            refusals = {5: NodeBlocked}
+        elif spoilt == "a name that is taken":
+            records[7] = new_record("edge-6", token=tokens[1].key_id)
+            refusals = {7: NodeHasCertificate}
+        racing = [new_record(f"racer-{n}", token=tokens[2 + n % 2].key_id) for n in range(8 if refusals else 0)]
+        pen = Pen()
+        results = await asyncio.gather(
+            *(
+                store.certify(r, admission(use=use_of(t, r), uses=t.uses, new_name_only=True), None, pen(r))
+                for r in [*records, *racing]
+                for t in tokens
+                if t.key_id == r.token
+            ),
+            return_exceptions=True,
+        )
+        for n, result in enumerate(results[:16]):
+            assert type(result) is refusals.get(n, type(None))
+        assert [type(one) for one in results[16:]].count(TokenSpent) == (4 if racing else 0)
+        for token in tokens:
+            uses = await store.token_uses(token.key_id)
+            issued = [await store.by_serial(use.serial) for use in uses]
+            assert len(uses) == await _used(store, token.key_id) <= token.uses
+            assert all(one is not None and one.state is CertificateState.ISSUED for one in issued)
+        assert sum(result is None for result in results) == (await actions(store)).count("certificate.issued")
+        assert audit.first_bad(await store.audit()) is None
+
+    story(place, tell)

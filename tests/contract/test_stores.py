@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import inspect
 import ipaddress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -265,6 +265,31 @@ def test_standing_says_everything_in_one_read(place: Place) -> None:
         assert standing == port.Standing(
             token=None, blocked_at=NOON, blocked_reason="keyCompromise", has_certificate=False, key_is_known=True
         )
+
+    story(place, tell)
+
+
+def test_standing_says_of_a_token_what_is_so_now(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token(uses=3, unblock=True)
+        await store.add_token(token, event())
+
+        async def now() -> tuple[int, datetime | None]:
+            found = (await store.standing(token.key_id, "edge-1", digest("k"), NOON)).token
+            assert found == await store.token(token.key_id)
+            assert found is not None
+            assert found == replace(token, used=found.used, revoked_at=found.revoked_at)
+            return found.used, found.revoked_at
+
+        assert await now() == (0, None)
+        records = [new_record(token=token.key_id) for _ in range(2)]
+        for n, record in enumerate(records):
+            await store.plan(record, admission(use=use_of(token, record), uses=3))
+            assert await now() == (n + 1, None)
+        await store.abandon(1, records[0].serial, NOON, event())
+        assert await now() == (1, None)
+        await store.revoke_token(token.key_id, NOON, event())
+        assert await now() == (1, NOON)
 
     story(place, tell)
 

@@ -134,10 +134,8 @@ def time(moment: datetime) -> bytes:
 
 def key_identifier(spki: bytes) -> bytes:
     """The SHA-1 of the subjectPublicKey bits in a DER SubjectPublicKeyInfo. RFC 5280 section 4.2.1.2, method (1)."""
-    if (
-        spki[1] < 0x80
-    ):  # then so is every length in it: past the heads of both SEQUENCEs, the AlgorithmIdentifier, the head of the bits
-        start = 4 + spki[3] + 2
+    if spki[1] < 0x80:  # then every length in it has one octet
+        start = 4 + spki[3] + 2  # past the heads of both SEQUENCEs, the AlgorithmIdentifier, the head of the bits
     else:
         inside, _ = der.span(spki, 0)
         start, _ = der.span(spki, der.span(spki, inside)[1])
