@@ -63,10 +63,11 @@ def test_in_company_a_write_waits_for_others_and_alone_or_in_pairs_it_does_not(
     asyncio.run(story())
 
 
-def test_after_company_a_lone_client_soon_waits_no_more() -> None:
+@pytest.mark.parametrize("crowd", [10, 500])
+def test_after_company_a_lone_client_soon_waits_no_more(crowd: int) -> None:
     async def story() -> None:
         store = open_store(":memory:")
-        await asyncio.gather(*(store.note(event()) for _ in range(10)))
+        await asyncio.gather(*(store.note(event()) for _ in range(crowd)))
         for _ in range(10):
             await store.note(event())
         assert store._writer._company < COMPANY

@@ -44,10 +44,10 @@ GATHER = 0.003
 a quarter less than eight for each of which the process sleeps, and more of them fit into a second."""
 
 COMPANY = 3
-"""Units that share a transaction where more can be expected. One client, or two, never wait."""
+"""Units that share a transaction where more can be expected. One client, or two, do not wait, but for a few writes after a crowd."""
 
 ENOUGH = 8
-"""Units that wait for no others."""
+"""Units that wait for no others; and a crowd, however large, is forgotten after so many transactions that nobody shared."""
 
 ATTEMPTS = 3
 """How often a transaction is tried that a database across a network lost before it was committed."""
@@ -129,7 +129,7 @@ class Writer:
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self._pace = 0.0  # seconds that a commit takes, the recent ones counting most
-        self._company = 0  # units of the largest transaction of late: one less for each since
+        self._company = 0  # units of the largest transaction of late, `ENOUGH` at most: one less for each since
 
     def submit(self, unit: Unit) -> asyncio.Future[Any]:
         """Do `unit`, durably. Returns what its work returned. Raises its refusal, or `StoreUnavailable`."""
@@ -157,7 +157,7 @@ class Writer:
             if self._company >= COMPANY and len(self._waiting) < ENOUGH and not self._closed:
                 await asyncio.sleep(GATHER)
             tickets = self._next()
-            self._company = max(len(tickets), self._company - 1)
+            self._company = min(max(len(tickets), self._company - 1), ENOUGH)
             results = await self._transaction([ticket.unit for ticket in tickets])
             _settle(tickets, results)
         self._writing = None

@@ -36,7 +36,8 @@ def whole(octets: bytes) -> bool:
 
 
 def speaks(octets: bytes, protocol: bytes) -> bool:
-    """Whether the client of a whole ClientHello would speak `protocol`: it offers it, or no protocols at all."""
+    """Whether the client of a whole ClientHello would speak `protocol`: it offers it, or no protocols at all. One that writes the protocol
+    elsewhere in its hello passes too, and OpenSSL agrees on no protocol with it: it deceives itself alone."""
     if _ALPN.to_bytes(2, "big") not in octets or bytes([len(protocol)]) + protocol in octets:
         return True  # nothing to refuse, and nothing to be taken apart
     protocols = read(octets).protocols
