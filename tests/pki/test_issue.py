@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from edgeward.errors import InternalError, NotConforming, PolicyRefused, SerialCollision, Unreadable, UsageError
 from edgeward.model.audit import first_bad
-from edgeward.pki import conform, csr, parse, tbs
+from edgeward.pki import conform, csr, der, parse, tbs
 from edgeward.pki.issue import SERIAL_OCTETS, Grant, Plan, serial_number, sign
 from edgeward.pki.profile import Profile
 from edgeward.services.issuance import Issuance, Order
@@ -415,6 +415,20 @@ def test_t27_an_old_version_is_a_difference() -> None:
     with pytest.raises((NotConforming, Exception)) as caught:
         conform.conform(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x00"), _PLAN)
     assert type(caught.value).__module__ == "edgeward.errors"
+
+
+@pytest.mark.usefixtures("kind")
+def test_t27_a_time_in_another_encoding_than_rfc_5280_asks_for_is_a_difference() -> None:
+    utc, generalized = tbs.time(_PLAN.not_before), der.tlv(0x18, b"20" + tbs.time(_PLAN.not_before)[2:])
+    validity = der.sequence(utc, tbs.time(_PLAN.not_after))
+    tbs_octets = load(sign(_PLAN, CA_KEY)).tbs_certificate_bytes
+    inside = tbs_octets[der.span(tbs_octets, 0)[0] :]
+    assert inside.count(validity) == 1
+    other = der.sequence(inside.replace(validity, der.sequence(generalized, tbs.time(_PLAN.not_after))))
+    octets = tbs.certificate(other, tbs.scheme(CA_KEY), bytes(70))
+    assert load(octets).not_valid_before_utc == _PLAN.not_before
+    with pytest.raises(NotConforming, match="encoding"):
+        conform.conform(octets, _PLAN)
 
 
 def test_the_same_plan_and_key_give_the_same_octets() -> None:

@@ -1,8 +1,8 @@
 """Reading a signed certificate back and comparing it with its plan, before anyone gets it.
 
-The library reads every certificate. Its numbers and times are compared as values, names, key and extensions as octets in their places.
-What those octets mean is asked once: the first certificate in which they stand is taken apart by the library, object by object, but for
-the texts and identifiers at their ends, which differ in every certificate and mean what they are.
+The library reads every certificate. Its numbers and times are compared as values; names, times, key and extensions as octets in their
+places. What those octets mean is asked once: the first certificate in which they stand is taken apart by the library, object by object,
+but for the texts and identifiers at their ends, which differ in every certificate and mean what they are.
 """
 
 from cryptography import x509
@@ -19,8 +19,9 @@ from edgeward.pki.issue import Plan
 _understood: set[bytes] = set()
 """Beginnings of subjects and extensions that the library has read as what they were planned to be."""
 
-_MANY = 10_000
-"""So many of them are remembered: a few hundred are in use, two for each length of a node's name."""
+_MANY = 1_000
+"""So many of them are remembered: a few hundred are in use, two for each length of a node's name. Those of a CA that signs for servers,
+each with names of its own, come once and are soon forgotten."""
 
 
 def conform(der: bytes, plan: Plan, issuer_key: CertificatePublicKeyTypes | None = None) -> None:
@@ -57,16 +58,16 @@ def _is_like_others(certificate: x509.Certificate, der: bytes, plan: Plan) -> bo
 
 
 def _octets_agree(der: bytes, plan: Plan) -> bool:
-    """Whether issuer, subject, key and extensions stand in their places as they were planned, and the algorithm twice, in a certificate
-    that the library has read. RFC 5280 sections 4.1.1.2 and 7.1."""
+    """Whether what was planned, from the issuer on, stands octet for octet in a certificate that the library has read, and the algorithm
+    twice. RFC 5280 sections 4.1.1.2, 4.1.2.5 and 7.1."""
     at, end = encode.span(der, encode.span(der, 0)[0])
-    algorithm = at + 7 + der[at + 6]  # past version and serial number; lengths up to the issuer have one octet
-    issuer = algorithm + 2 + der[algorithm + 1]
-    if not der.startswith(plan.issuer, issuer) or not der.startswith(der[algorithm:issuer], end):
-        return False
-    validity = issuer + len(plan.issuer)
-    subject = validity + 2 + der[validity + 1]
-    return der[subject:end] == tbs.ending(plan.name, plan.spki, [one.encoded for one in plan.extensions])
+    start = (
+        at + 7 + der[at + 6]
+    )  # past version and serial number; the lengths of these and of the algorithm have one octet
+    algorithm = der[start : start + 2 + der[start + 1]]
+    middle = tbs.behind_serial(algorithm, plan.issuer, (plan.not_before, plan.not_after))
+    ending = tbs.ending(plan.name, plan.spki, [one.encoded for one in plan.extensions])
+    return der.startswith(middle, start) and der[start + len(middle) : end] == ending and der.startswith(algorithm, end)
 
 
 def _read_otherwise(certificate: x509.Certificate, der: bytes, plan: Plan) -> list[str]:

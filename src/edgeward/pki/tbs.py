@@ -69,13 +69,13 @@ def encode(
 ) -> bytes:
     """TBSCertificate in DER, of parts that are encoded (`issuer` and `subject`: a Name, `spki`: a SubjectPublicKeyInfo, `extensions`:
     one Extension each) and of values; the times are UTC to the second."""
-    middle = _behind_serial(signature.identifier, issuer, validity)
+    middle = behind_serial(signature.identifier, issuer, validity)
     return der.sequence(_VERSION_3, der.integer(serial), middle, ending(subject, spki, extensions))
 
 
 @functools.lru_cache(maxsize=64)
-def _behind_serial(algorithm: bytes, issuer: bytes, validity: tuple[datetime, datetime]) -> bytes:
-    """What is the same in all certificates of one second."""
+def behind_serial(algorithm: bytes, issuer: bytes, validity: tuple[datetime, datetime]) -> bytes:
+    """What stands in a TBSCertificate between serial number and subject: the same in all certificates of one second."""
     return algorithm + issuer + der.sequence(time(validity[0]), time(validity[1]))
 
 
