@@ -41,8 +41,8 @@ def test_concurrent_writes_share_a_commit() -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(("clients", "commits"), [(1, 2), (2, 2), (COMPANY, 1)])
-def test_in_company_a_write_waits_for_others_and_alone_or_in_pairs_it_does_not(
+@pytest.mark.parametrize(("clients", "commits"), [(1, 2), (COMPANY, 1), (7, 1)])
+def test_in_company_a_write_waits_for_others_and_alone_it_does_not(
     clients: int, commits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "GATHER", 0.2)  # much longer than a few turns of the loop
@@ -63,12 +63,32 @@ def test_in_company_a_write_waits_for_others_and_alone_or_in_pairs_it_does_not(
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("crowd", [10, 500])
-def test_after_company_a_lone_client_soon_waits_no_more(crowd: int) -> None:
+def test_a_write_waits_no_longer_than_until_as_many_are_here_as_the_last_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "GATHER", 3600.0)
+
     async def story() -> None:
         store = open_store(":memory:")
-        await asyncio.gather(*(store.note(event()) for _ in range(crowd)))
+        await asyncio.gather(*(store.note(event()) for _ in range(4)))
+        seen = await _statements(store)
+        waiting = [asyncio.create_task(store.note(event())) for _ in range(3)]
         for _ in range(10):
+            await asyncio.sleep(0)
+        assert "COMMIT" not in seen
+        async with asyncio.timeout(60):
+            await asyncio.gather(*waiting, store.note(event()))
+        assert seen.count("COMMIT") == 1
+        await store.close()
+
+    asyncio.run(story())
+
+
+def test_after_company_a_lone_client_soon_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "GATHER", 0.0001)
+
+    async def story() -> None:
+        store = open_store(":memory:")
+        await asyncio.gather(*(store.note(event()) for _ in range(100)))
+        for _ in range(70):
             await store.note(event())
         assert store._writer._company < COMPANY
         await store.close()

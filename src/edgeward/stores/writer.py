@@ -40,14 +40,17 @@ QUICK = 0.004
 the wait (0.3 ms of CPU for each enrolment of 8 clients, measured). A disk that is slower than that gets the thread."""
 
 GATHER = 0.003
-"""Seconds that the first unit waits for others to share its transaction, while there is company. Eight enrolments that share a commit cost
-a quarter less than eight for each of which the process sleeps, and more of them fit into a second."""
+"""Seconds that the first unit waits at most for others to share its transaction, while there is company: eight enrolments that share a
+commit cost a quarter less than eight for each of which the process sleeps, and more of them fit into a second."""
 
-COMPANY = 3
-"""Units that share a transaction where more can be expected. One client, or two, do not wait, but for a few writes after a crowd."""
+COMPANY = 2
+"""Units that share a transaction where others can be expected. A lone client never waits."""
 
 ENOUGH = 8
-"""Units that wait for no others; and a crowd, however large, is forgotten after so many transactions that nobody shared."""
+"""Units that wait for no others, even if there were more of late."""
+
+FADING = 0.1
+"""By how much the company that is expected shrinks with each transaction that has less: a crowd that has left is waited for 60 times."""
 
 ATTEMPTS = 3
 """How often a transaction is tried that a database across a network lost before it was committed."""
@@ -129,7 +132,8 @@ class Writer:
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self._pace = 0.0  # seconds that a commit takes, the recent ones counting most
-        self._company = 0  # units of the largest transaction of late, `ENOUGH` at most: one less for each since
+        self._company = 0.0  # units that came together of late
+        self._enough: asyncio.Future[None] | None = None  # while the first unit waits for company
 
     def submit(self, unit: Unit) -> asyncio.Future[Any]:
         """Do `unit`, durably. Returns what its work returned. Raises its refusal, or `StoreUnavailable`."""
@@ -138,6 +142,8 @@ class Writer:
         loop = asyncio.get_running_loop()
         answer = loop.create_future()
         self._waiting.append(_Ticket(unit, answer))
+        if self._enough is not None and len(self._waiting) >= self._company and not self._enough.done():
+            self._enough.set_result(None)
         if self._writing is None:
             self._writing = loop.create_task(self._write())
         return answer
@@ -154,13 +160,20 @@ class Writer:
     async def _write(self) -> None:
         """Transactions until nothing waits."""
         while self._waiting:
-            if self._company >= COMPANY and len(self._waiting) < ENOUGH and not self._closed:
-                await asyncio.sleep(GATHER)
+            await self._gather()
             tickets = self._next()
-            self._company = min(max(len(tickets), self._company - 1), ENOUGH)
+            self._company = max(min(len(tickets), ENOUGH), self._company - FADING)
             results = await self._transaction([ticket.unit for ticket in tickets])
             _settle(tickets, results)
         self._writing = None
+
+    async def _gather(self) -> None:
+        """In company, wait until as many are here as came together of late, and not for long."""
+        if self._company < COMPANY or len(self._waiting) >= self._company or self._closed:
+            return
+        self._enough = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._enough,), timeout=GATHER)
+        self._enough = None
 
     def _next(self) -> list[_Ticket]:
         """The tickets of the next transaction."""
