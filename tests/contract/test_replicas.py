@@ -14,7 +14,20 @@ from edgeward.stores.relational import RelationalStore
 from edgeward.stores.replicas import Held
 from tests.support.places import Place, story
 from tests.support.postgres import Cluster
-from tests.support.rows import NOON, admission, arrived, departed, enrolled, event, issue, new_issuer, new_record
+from tests.support.rows import (
+    NOON,
+    admission,
+    arrived,
+    departed,
+    digest,
+    enrolled,
+    event,
+    issue,
+    new_issuer,
+    new_record,
+    new_token,
+    use_of,
+)
 
 SECOND = timedelta(seconds=1)
 LEASE = 30 * SECOND
@@ -179,5 +192,21 @@ def test_each_life_has_a_larger_number_than_those_before(pair: Pair) -> None:
         lives = [await a.replicas.live() for _ in range(3)]
         assert lives == sorted(set(lives))
         assert await b.replicas.live() == lives[0], "each counts its own"
+
+    pair(tell)
+
+
+def test_what_one_replica_does_to_a_token_the_other_knows_at_once(pair: Pair) -> None:
+    async def tell(a: RelationalStore, b: RelationalStore) -> None:
+        token = new_token(pattern="*", uses=5)
+        await a.add_token(token, event())
+        for store in (a, b):
+            assert (await store.standing(token.key_id, "edge-1", digest("k"), NOON)).token == token
+        record = new_record(token=token.key_id)
+        await b.plan(record, admission(use=use_of(token, record), uses=5))
+        assert (await a.standing(token.key_id, "edge-1", digest("k"), NOON)).token == replace(token, used=1)
+        await b.revoke_token(token.key_id, NOON, event())
+        known = (await a.standing(token.key_id, "edge-1", digest("k"), NOON)).token
+        assert known == replace(token, used=1, revoked_at=NOON)
 
     pair(tell)

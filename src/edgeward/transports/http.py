@@ -373,9 +373,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header field, whole."""
-        if (
-            self._phase == _HEAD
-        ):  # else a trailer: nothing here needs one, and it may be discarded (RFC 9110 section 6.5.1)
+        if self._phase == _HEAD:  # a trailer is not needed here, and may be discarded (RFC 9110 section 6.5.1)
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
