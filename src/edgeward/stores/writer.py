@@ -44,13 +44,14 @@ GATHER = 0.003
 commit cost a quarter less than eight for each of which the process sleeps, and more of them fit into a second."""
 
 COMPANY = 2
-"""Units that share a transaction where others can be expected. A lone client never waits."""
+"""Units that share a transaction where others can be expected. A lone client does not wait, but for a while after a crowd (`FADING`)."""
 
 ENOUGH = 8
 """Units that wait for no others, even if there were more of late."""
 
 FADING = 0.1
-"""By how much the company that is expected shrinks with each transaction that has less: a crowd that has left is waited for 60 times."""
+"""By how much the company that is expected shrinks with each transaction that has less: a crowd that has left is waited for 60 times at
+most."""
 
 ATTEMPTS = 3
 """How often a transaction is tried that a database across a network lost before it was committed."""
