@@ -1,7 +1,10 @@
 """A planned row, its signature and its issued row in one transaction: what is there when, and what stays when it goes wrong."""
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -158,43 +161,49 @@ def test_many_at_once_stand_or_fall_alone(place: Place) -> None:
     story(place, tell)
 
 
-@pytest.mark.parametrize("spoilt", ["nothing", "a revoked token", "a blocked node", "a name that is taken"])
-def test_uses_of_several_tokens_that_come_together_are_counted_each_by_its_own(place: Place, spoilt: str) -> None:
+@pytest.mark.parametrize("seed", range(4))
+def test_what_comes_together_ends_as_if_it_had_come_one_by_one(place: Place, seed: int) -> None:
+    """Uses of several tokens, good and refused ones, with revocations of tokens and nodes between them, beside a model of the rules."""
+    dice = random.Random(seed)
+
     async def tell(store: RelationalStore) -> None:
-        tokens = [new_token(pattern="*", uses=uses) for uses in (8, 8, 3, 1)]
+        tokens = [new_token(pattern="*", uses=uses) for uses in (1, 3, 8, 20)]
         for token in tokens:
             await store.add_token(token, event())
-        records = [new_record(f"edge-{n}", token=tokens[n % 2].key_id) for n in range(16)]
-        refusals: dict[int, type[Exception]] = {}
-        if spoilt == "a revoked token":
-            await store.revoke_token(tokens[1].key_id, NOON, event())
-            refusals = dict.fromkeys(range(1, 16, 2), TokenSpent)
-        elif spoilt == "a blocked node":
-            await store.block("edge-5", NOON, Reason.KEY_COMPROMISE, event())
-            refusals = {5: NodeBlocked}
-        elif spoilt == "a name that is taken":
-            records[7] = new_record("edge-6", token=tokens[1].key_id)
-            refusals = {7: NodeHasCertificate}
-        racing = [new_record(f"racer-{n}", token=tokens[2 + n % 2].key_id) for n in range(8 if refusals else 0)]
-        pen = Pen()
-        results = await asyncio.gather(
-            *(
-                store.certify(r, admission(use=use_of(t, r), uses=t.uses, new_name_only=True), None, pen(r))
-                for r in [*records, *racing]
-                for t in tokens
-                if t.key_id == r.token
-            ),
-            return_exceptions=True,
-        )
-        for n, result in enumerate(results[:16]):
-            assert type(result) is refusals.get(n, type(None))
-        assert [type(one) for one in results[16:]].count(TokenSpent) == (4 if racing else 0)
+        used = dict.fromkeys(tokens, 0)
+        revoked, blocked, named = set(), set(), set()
+        writes: list[Coroutine[Any, Any, Any]] = []
+        expected: list[type[Exception] | None] = []
+        for _ in range(60):
+            token, node, new = dice.choice(tokens), f"edge-{dice.randrange(30)}", dice.random() < 0.6
+            match dice.randrange(25):
+                case 0:
+                    writes.append(store.revoke_token(token.key_id, NOON, event()))
+                    revoked.add(token)
+                    expected.append(None)
+                case 1:
+                    writes.append(store.block(node, NOON, Reason.UNSPECIFIED, event()))
+                    blocked.add(node)
+                    expected.append(None)
+                case _:
+                    record = new_record(node, token=token.key_id)
+                    conditions = admission(use=use_of(token, record), uses=token.uses, new_name_only=new)
+                    writes.append(store.certify(record, conditions, None, partial(signed, record)))
+                    if token in revoked or used[token] == token.uses:
+                        expected.append(TokenSpent)
+                    elif node in blocked:
+                        expected.append(NodeBlocked)
+                    elif new and node in named:
+                        expected.append(NodeHasCertificate)
+                    else:
+                        expected.append(None)
+                        used[token] += 1
+                        named.add(node)
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        assert [type(one) if isinstance(one, Exception) else None for one in results] == expected
         for token in tokens:
-            uses = await store.token_uses(token.key_id)
-            issued = [await store.by_serial(use.serial) for use in uses]
-            assert len(uses) == await _used(store, token.key_id) <= token.uses
-            assert all(one is not None and one.state is CertificateState.ISSUED for one in issued)
-        assert sum(result is None for result in results) == (await actions(store)).count("certificate.issued")
+            assert await _used(store, token.key_id) == len(await store.token_uses(token.key_id)) == used[token]
+        assert (await actions(store)).count("certificate.issued") == sum(used.values())
         assert audit.first_bad(await store.audit()) is None
 
     story(place, tell)
