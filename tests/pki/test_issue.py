@@ -417,6 +417,34 @@ def test_t27_an_old_version_is_a_difference() -> None:
     assert type(caught.value).__module__ == "edgeward.errors"
 
 
+def _lying_name() -> Plan:
+    """A plan whose name is encoded as another one, just as long."""
+    other = tuple((oid, value.replace("system:nodes", "system:admin")) for oid, value in _PLAN.subject)
+    assert other != _PLAN.subject
+    return msgspec.structs.replace(_PLAN, name=tbs.name(other))
+
+
+def _lying_extension() -> Plan:
+    """A plan one of whose extensions is encoded as what makes a CA."""
+    ca_true = tbs.extension(x509.BasicConstraints(ca=True, path_length=None), True)
+    others = tuple(
+        ca_true._replace(value=one.value) if isinstance(one.value(), x509.BasicConstraints) else one
+        for one in _PLAN.extensions
+    )
+    return msgspec.structs.replace(_PLAN, extensions=others)
+
+
+@pytest.mark.usefixtures("kind")
+@pytest.mark.parametrize(("lying", "difference"), [(_lying_name, "subject"), (_lying_extension, "extensions")])
+def test_t27_octets_that_mean_something_else_than_was_planned_are_seen_each_time(
+    lying: Callable[[], Plan], difference: str
+) -> None:
+    decided = lying()
+    for _ in range(2):  # a certificate that was refused teaches nothing
+        with pytest.raises(NotConforming, match=difference):
+            conform.conform(sign(decided, CA_KEY), decided)
+
+
 @pytest.mark.usefixtures("kind")
 def test_t27_a_time_in_another_encoding_than_rfc_5280_asks_for_is_a_difference() -> None:
     utc, generalized = tbs.time(_PLAN.not_before), der.tlv(0x18, b"20" + tbs.time(_PLAN.not_before)[2:])
