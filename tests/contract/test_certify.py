@@ -211,3 +211,21 @@ def test_writes_that_come_together_end_as_if_they_had_come_one_by_one(place: Pla
         assert audit.first_bad(await store.audit()) is None
 
     story(place, tell)
+
+
+def test_a_use_after_the_end_of_its_token_does_not_hide_behind_an_earlier_one(place: Place) -> None:
+    async def tell(store: RelationalStore) -> None:
+        token = new_token(pattern="*", uses=5)
+        await store.add_token(token, event())
+        late, early = new_record("edge-1", token=token.key_id), new_record("edge-2", token=token.key_id)
+        results = await asyncio.gather(
+            *(
+                store.certify(r, admission(at=at, use=use_of(token, r), uses=5), None, partial(signed, r))
+                for r, at in ((late, token.expires_at), (early, NOON))
+            ),
+            return_exceptions=True,
+        )
+        assert [type(one) for one in results] == [TokenSpent, type(None)]
+        assert await _used(store, token.key_id) == 1
+
+    story(place, tell)

@@ -48,6 +48,14 @@ def test_a_compressed_point_is_certified_as_the_uncompressed_one() -> None:
     assert csr.requested(request).spki == parse.spki(P256.public_key())
 
 
+def test_a_hybrid_point_is_certified_as_the_uncompressed_one() -> None:
+    point = P256.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    hybrid = bytes((6 + (point[-1] & 1),)) + point[1:]  # X9.62 section 4.3.6: as long as the uncompressed one
+    curve = der.sequence(der.oid("1.2.840.10045.2.1"), der.oid("1.2.840.10045.3.1.7"))
+    request = _signed(tbs.name(names.node_subject("edge-1")), der.sequence(curve, der.bit_string(hybrid)))
+    assert csr.requested(request).spki == parse.spki(P256.public_key())
+
+
 @pytest.mark.parametrize("kind", [der.UTF8_STRING, der.PRINTABLE_STRING], ids=["OpenSSL's way", "Go's way"])
 def test_the_expected_subject_is_known_by_its_octets_in_both_spellings(kind: int) -> None:
     subject = names.node_subject("edge-1")
