@@ -61,9 +61,8 @@ def _octets_agree(der: bytes, plan: Plan) -> bool:
     """Whether what was planned, from the issuer on, stands octet for octet in a certificate that the library has read, and the algorithm
     twice. RFC 5280 sections 4.1.1.2, 4.1.2.5 and 7.1."""
     at, end = encode.span(der, encode.span(der, 0)[0])
-    start = (
-        at + 7 + der[at + 6]
-    )  # past version and serial number; the lengths of these and of the algorithm have one octet
+    # past version and serial number, whose lengths have one octet, as the algorithm's has
+    start = at + 7 + der[at + 6]
     algorithm = der[start : start + 2 + der[start + 1]]
     middle = tbs.behind_serial(algorithm, plan.issuer, (plan.not_before, plan.not_after))
     ending = tbs.ending(plan.name, plan.spki, [one.encoded for one in plan.extensions])
